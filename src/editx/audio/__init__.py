@@ -1,0 +1,1 @@
+"""Sound as arrays: clips, files, sample rates."""
