@@ -44,10 +44,10 @@ _STOPS = re.compile(
 _CLOSERS = "”’»』」）】》〉〕］｝)]}"
 _ABBREVIATIONS = frozenset((
     "mr", "mrs", "ms", "mx", "dr", "prof", "st", "sr", "rev", "hon", "gen", "col", "capt", "cmdr", "lt", "sgt", "gov",
-    "sen", "rep", "pres", "vs", "no", "nos", "vol", "fig", "figs", "eq", "sec", "ch", "pp", "approx", "dept", "est", "ext",
-    "tel", "e.g", "i.e", "cf", "viz", "al", "mt", "messrs", "mme", "mlle", "jan", "feb", "mar", "apr", "jun", "jul",
-    "aug", "sep", "sept", "oct", "nov", "dec",
+    "sen", "rep", "pres", "vs", "approx", "dept", "est", "e.g", "i.e", "cf", "viz", "al", "mt", "messrs", "mme", "mlle",
+    "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "dec",
 ))  # fmt: skip
+_BEFORE_NUMBERS = frozenset(("no", "nos", "vol", "fig", "figs", "eq", "sec", "ch", "pp", "p", "art", "ext", "tel"))
 _SOFT_ABBREVIATIONS = frozenset(("etc", "a.m", "p.m", "inc", "ltd", "co", "corp", "jr", "bros"))
 """May well end a sentence; the next word's capital decides."""
 
@@ -231,6 +231,8 @@ def _abbreviated(body: str, stop: int, following: str) -> bool:
     if not found or not following:
         return False
     word = found[0].lower()
+    if word in _BEFORE_NUMBERS:
+        return following.isdigit()
     if word in _SOFT_ABBREVIATIONS:
         return not following.isupper()
     dotted = all(len(part) == 1 for part in word.split("."))

@@ -1,0 +1,65 @@
+"""Whether a recording will make a good voice."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from editx.audio.clip import Clip
+from editx.errors import InvalidRequest
+
+MIN_SECONDS = 3.0
+MAX_SECONDS = 30.0
+_SILENT_PEAK = 1e-3
+_CLIPPED_LEVEL = 0.995
+_CLIPPED_SHARE = 1e-3
+_QUIET_DB = -45.0
+_FRAME_SECONDS = 0.02
+_BELOW_SPEECH_DB = -35.0
+_SILENCE_SHARE = 0.6
+
+
+def inspect(clip: Clip) -> list[str]:
+    """What could make `clip` clone badly, a sentence each; empty when nothing was found."""
+    warnings = []
+    if clip.seconds < MIN_SECONDS:
+        warnings.append(f"it is {clip.seconds:.1f} s long; {MIN_SECONDS:g} to {MAX_SECONDS:g} s of speech clone better")
+    if clip.seconds > MAX_SECONDS:
+        warnings.append(f"it is {clip.seconds:.1f} s long; {MIN_SECONDS:g} to {MAX_SECONDS:g} s are enough, and faster")
+    levels = _levels_db(clip)
+    if not len(levels):
+        return warnings
+    clipped = _clipped_share(clip)
+    if clipped > _CLIPPED_SHARE:
+        warnings.append(f"{100 * clipped:.1f} % of it is clipped; record it at a lower level")
+    loud = float(np.percentile(levels, 90))
+    if loud < _QUIET_DB:
+        warnings.append(f"it is very quiet, {loud:.0f} dBFS; record it at a higher level")
+    silence = float(np.mean(levels < loud + _BELOW_SPEECH_DB))
+    if silence > _SILENCE_SHARE:
+        warnings.append(f"{100 * silence:.0f} % of it is silence; cut it to the speech")
+    return warnings
+
+
+def refuse_silence(clip: Clip, *, param: str = "file") -> None:
+    """Raises InvalidRequest for a clip in which nothing can be heard."""
+    peak = float(np.max(np.abs(clip.samples))) if len(clip.samples) else 0.0
+    if peak < _SILENT_PEAK:
+        raise InvalidRequest(
+            f"the recording is silent: its peak is {peak:.5f} of full scale; a voice needs {MIN_SECONDS:g} to "
+            f"{MAX_SECONDS:g} s of clear speech",
+            param=param,
+        )
+
+
+def _levels_db(clip: Clip) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """The level of each 20 ms frame in dBFS, shape (frames,)."""
+    size = max(1, round(_FRAME_SECONDS * clip.rate))
+    frames = clip.samples[: len(clip.samples) // size * size].astype(np.float64).reshape(-1, size)
+    levels: np.ndarray[tuple[int], np.dtype[np.float64]] = 10 * np.log10(np.mean(frames**2, axis=1) + 1e-12)
+    return levels
+
+
+def _clipped_share(clip: Clip) -> float:
+    """The share of samples that stay at full scale with a neighbour; a lone peak there is no clipping."""
+    high = np.abs(clip.samples) >= _CLIPPED_LEVEL
+    return float(np.mean(high[1:] & high[:-1])) if len(high) > 1 else 0.0

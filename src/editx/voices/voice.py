@@ -1,0 +1,35 @@
+"""A voice: a recording, what is said in it, and what it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from editx.audio.clip import Clip
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """One voice of the library, as it was when it was asked for.
+
+    `created`: Unix time, 0 for built-in voices. `seconds` and `rate` (Hz) are those of the recording, in `file`.
+    `warnings`: what could make it clone badly. `alias_of`: the built-in voice behind one of OpenAI's names, else empty.
+    """
+
+    name: str
+    title: str
+    transcript: str
+    locale: str | None
+    created: int
+    seconds: float
+    rate: int
+    builtin: bool
+    file: str
+    load: Callable[[], Clip] = field(repr=False, compare=False)
+    description: str = ""
+    warnings: tuple[str, ...] = ()
+    alias_of: str = ""
+
+    def clip(self) -> Clip:
+        """The recording; its samples are read-only. Raises NotFound when the voice was deleted meanwhile."""
+        return self.load()
