@@ -13,7 +13,7 @@ class Cancellation:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._callbacks: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], object]] = []
         self._reason: str | None = None
 
     @property
@@ -30,7 +30,7 @@ class Cancellation:
         for callback in callbacks:
             callback()
 
-    def on_cancel(self, callback: Callable[[], None]) -> Callable[[], None]:
+    def on_cancel(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call `callback` once when cancelled, at once if that has happened. Returns a function that forgets it."""
         with self._lock:
             if self._reason is None:
@@ -44,7 +44,7 @@ class Cancellation:
         if self._reason is not None:
             raise Cancelled(self._reason)
 
-    def _forget(self, callback: Callable[[], None]) -> None:
+    def _forget(self, callback: Callable[[], object]) -> None:
         with self._lock:
             if callback in self._callbacks:
                 self._callbacks.remove(callback)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import msgspec
 
@@ -125,12 +125,10 @@ class Vad(Step, frozen=True, tag="vad"):
 
 
 AnyStep = Clone | Emotion | Style | Speed | Paralinguistic | Denoise | Vad
-STEP_TYPES: dict[str, type[Step]] = {
-    cls.kind: cls for cls in (Clone, Emotion, Style, Speed, Paralinguistic, Denoise, Vad)
-}
+STEP_TYPES: dict[str, type[AnyStep]] = {cls.kind: cls for cls in get_args(AnyStep)}
 
 
-def parse_step(data: Mapping[str, Any], *, param: str = "steps") -> tuple[Step, ...]:
+def parse_step(data: Mapping[str, Any], *, param: str = "steps") -> tuple[AnyStep, ...]:
     """The steps one JSON object stands for: `{"type", "info", "text", "n"}`, repeated `n` times.
 
     Raises InvalidRequest naming the field under `param` that does not fit.
@@ -169,8 +167,8 @@ def parse_step(data: Mapping[str, Any], *, param: str = "steps") -> tuple[Step, 
     return (step,) * n
 
 
-def parse_steps(items: Iterable[Mapping[str, Any]], *, param: str = "steps") -> tuple[Step, ...]:
-    """The steps a JSON list stands for. Raises InvalidRequest naming the entry that does not fit, e.g. `steps[1].info`."""
+def parse_steps(items: Iterable[Mapping[str, Any]], *, param: str = "steps") -> tuple[AnyStep, ...]:
+    """The steps a JSON list stands for. Raises InvalidRequest naming what does not fit, such as `steps[1].info`."""
     if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, Iterable):
         raise InvalidRequest('steps is a list such as [{"type": "emotion", "info": "happy"}]', param=param)
     return tuple(step for i, item in enumerate(items) for step in parse_step(item, param=f"{param}[{i}]"))
@@ -189,7 +187,7 @@ class Recipe:
     """A source and what is done to it, in order. `Clone` can only come first."""
 
     source: Source
-    steps: tuple[Step, ...]
+    steps: tuple[AnyStep, ...]
 
     def __post_init__(self) -> None:
         """Raises InvalidRequest or MissingTranscript when the steps do not fit the source or each other."""

@@ -1,0 +1,1 @@
+"""Where steps are run: `local` in worker processes of this machine."""

@@ -61,8 +61,8 @@ class Engine(Protocol):
     def run(self, step: Step, clip: Clip, context: Context) -> Iterator[Progress | Clip]:
         """Apply `step` to `clip`, yielding progress and the result's audio in order, in chunks.
 
-        For `Clone`, `clip` is the reference recording and `context.transcript` what it says; for the rest `clip` is what
-        is edited. `clip` may have any sample rate. Raises EditXError for what the caller did wrong, `Cancelled` soon
+        For `Clone`, `clip` is the reference recording and `context.transcript` what it says; for the rest `clip` is
+        what is edited. `clip` may have any sample rate. Raises EditXError for what the caller did wrong, `Cancelled` soon
         after `context.cancellation` is set, anything else for a defect.
         """
         ...

@@ -1,11 +1,20 @@
 """Which variants exist, what they need, and whether they could be loaded here.
 
-The server reads this table; it imports no engine.
+The server reads this table; it imports no engine. Directories are those of spec 10 §1 and 30.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass, field
+from pathlib import Path
+
+TOKENIZER_DIRECTORY = "Step-Audio-Tokenizer"
+WEIGHT_DIRECTORIES = {
+    "base": "Step-Audio-EditX",
+    "awq": "Step-Audio-EditX-AWQ-4bit",
+    "bnb": "Step-Audio-EditX-bnb-4bit",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +38,60 @@ class VariantSpec:
     @property
     def available(self) -> bool:
         return not self.reason
+
+
+_NATIVE = (
+    ("base", "Step-Audio-EditX, bfloat16", 14 * 10**9),
+    ("awq", "Step-Audio-EditX, AWQ int4", 9 * 10**9),
+    ("bnb", "Step-Audio-EditX, NF4", 9 * 10**9),
+)
+
+
+def catalog(model_path: Path) -> tuple[VariantSpec, ...]:
+    """Every variant, best first, as it stands now for the weights under `model_path`."""
+    native = tuple(
+        VariantSpec(
+            name=name,
+            title=title,
+            entry="editx.engines.step.engine:open_engine",
+            options={"model_path": str(model_path)},
+            reason=_why_not(name, model_path),
+            memory_bytes=memory_bytes,
+            uses_gpu=True,
+        )
+        for name, title, memory_bytes in _NATIVE
+    )
+    lite = VariantSpec(
+        name="lite",
+        title="Preview engine: espeak-ng and WORLD on the CPU, no weights",
+        entry="editx.engines.lite.engine:open_engine",
+        slots=2,
+    )
+    return (*native, lite)
+
+
+def find(specs: tuple[VariantSpec, ...], name: str) -> VariantSpec | None:
+    """The variant called `name`, or None."""
+    return next((spec for spec in specs if spec.name == name), None)
+
+
+def first_available(specs: tuple[VariantSpec, ...]) -> VariantSpec:
+    """The best variant that can be loaded; `lite` always can."""
+    return next(spec for spec in specs if spec.available)
+
+
+def missing_weights(name: str, model_path: Path) -> list[Path]:
+    """Directories that variant `name` needs and that are missing or empty."""
+    wanted = [model_path / WEIGHT_DIRECTORIES[name], model_path / TOKENIZER_DIRECTORY]
+    return [path for path in wanted if not path.is_dir() or not any(path.iterdir())]
+
+
+def _why_not(name: str, model_path: Path) -> str:
+    missing = missing_weights(name, model_path)
+    if missing:
+        return f"no weights at {' and '.join(map(str, missing))}; put the published directories there"
+    if importlib.util.find_spec("editx.engines.step") is None:
+        return "this release holds the preview engine only; the native engine comes with a later one"
+    if importlib.util.find_spec("torch") is None:
+        return "the native engine needs torch; install it with `make install EXTRAS=step`"
+    return ""

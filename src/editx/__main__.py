@@ -1,0 +1,5 @@
+"""`python -m editx` is `editx`."""
+
+from editx.cli import main
+
+main()

@@ -1,0 +1,132 @@
+"""The one place where errors become HTTP: OpenAI's shape, and the status each kind of error has."""
+
+from __future__ import annotations
+
+import http
+import logging
+import math
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from editx import errors
+
+log = logging.getLogger("editx.server")
+
+CLIENT_CLOSED_REQUEST = 499
+STATUS: dict[type[errors.EditXError], int] = {
+    errors.InvalidRequest: 400,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.TooLarge: 413,
+    errors.QueueFull: 429,
+    errors.Cancelled: CLIENT_CLOSED_REQUEST,
+    errors.ModelUnavailable: 503,
+    errors.Stalled: 504,
+    errors.EngineFault: 500,
+    errors.EditXError: 500,
+}
+RETRY_AFTER_S = 1.0
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong, as OpenAI's clients read it."""
+
+    message: str = Field(description="What was wrong and what is expected.")
+    type: str = Field(description="invalid_request_error, authentication_error, rate_limit_error or server_error.")
+    param: str | None = Field(None, description="The parameter that did not fit.")
+    code: str | None = Field(None, description="A stable name of the kind of error.")
+
+
+class ErrorBody(BaseModel):
+    """The body of every response that is not a success."""
+
+    error: ErrorDetail
+
+
+class BodyTooLarge(HTTPException):
+    """The body grew over the limit while a route was reading it; frameworks let this kind of exception through."""
+
+    def __init__(self, error: errors.TooLarge) -> None:
+        super().__init__(STATUS[errors.TooLarge], error.message)
+        self.error = error
+
+
+def status_of(error: errors.EditXError) -> int:
+    """The HTTP status of an error: that of its nearest listed ancestor."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def error_body(status: int, message: str, *, code: str | None = None, param: str | None = None) -> dict[str, Any]:
+    """OpenAI's error object for a status."""
+    kind = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}.get(
+        status, "invalid_request_error" if status < 500 else "server_error"
+    )
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def error_response(error: errors.EditXError) -> JSONResponse:
+    """The response for an error raised on purpose."""
+    status = status_of(error)
+    headers = {}
+    if status in (429, 503):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s or RETRY_AFTER_S)))
+    return JSONResponse(error_body(status, error.message, code=error.code, param=error.param), status, headers)
+
+
+def validation_message(found: RequestValidationError) -> tuple[str, str | None]:
+    """One sentence on the first thing that does not fit a schema, and the parameter it is about."""
+    first = found.errors()[0]
+    where = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    if first["type"] == "json_invalid":
+        return f"the body is not valid JSON: {first.get('ctx', {}).get('error', first['msg'])}", None
+    param = ".".join(where) or None
+    return f"{param or 'the request'}: {first['msg'].removeprefix('Value error, ')}", param
+
+
+def install(app: FastAPI) -> None:
+    """Make `app` answer every error in OpenAI's shape."""
+
+    @app.exception_handler(errors.EditXError)
+    async def known(request: Request, error: errors.EditXError) -> JSONResponse:
+        return error_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        message, param = validation_message(error)
+        return JSONResponse(error_body(400, message, code="invalid_request", param=param), 400)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error, BodyTooLarge):
+            return error_response(error.error)
+        message = f"{error.detail}: {request.method} {request.url.path}"
+        code = http.HTTPStatus(error.status_code).name.lower()
+        return JSONResponse(error_body(error.status_code, message, code=code), error.status_code, error.headers)
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+        log.error("a defect answered %s %s", request.method, request.url.path, exc_info=error)
+        return JSONResponse(error_body(500, "an unexpected error; the server's log has it", code="internal"), 500)
+
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody, "description": description}
+    for status, description in (
+        (400, "The request does not fit, or its audio cannot be decoded."),
+        (401, "A key is needed and none that fits was sent."),
+        (403, "The page that sent this is on a web origin that is not allowed."),
+        (404, "No such model, variant or voice."),
+        (409, "The name is taken or may not be changed."),
+        (413, "Over a limit on bytes, seconds, channels or characters."),
+        (429, "Too many requests wait already; Retry-After says when to come back."),
+        (500, "A defect."),
+        (503, "The model cannot be loaded, or its worker died."),
+        (504, "The worker showed no sign of life and was killed."),
+    )
+}
+"""What any route may answer besides success, for the schema."""

@@ -1,0 +1,100 @@
+"""The voice library and the tags, over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Form, Query, UploadFile
+from pydantic import BaseModel
+
+from editx.recipe import PARALINGUISTIC_TAGS, STEP_TYPES
+from editx.server.errors import RESPONSES
+from editx.server.schemas import VoiceList, VoiceObject
+from editx.server.service import The
+from editx.text import LANGUAGE_TAGS
+from editx.voices import Voice
+
+router = APIRouter(tags=["voices"], responses=RESPONSES)
+
+
+def _voice(voice: Voice) -> VoiceObject:
+    return VoiceObject(
+        id=voice.name,
+        name=voice.name,
+        title=voice.title,
+        locale=voice.locale,
+        transcript=voice.transcript,
+        seconds=round(voice.seconds, 3),
+        builtin=voice.builtin,
+        created=int(voice.created),
+    )
+
+
+class Deleted(BaseModel):
+    """A voice that is gone."""
+
+    id: str
+    deleted: bool = True
+
+
+@router.get("/v1/voices")
+async def voices(service: The) -> VoiceList:
+    """Every voice: built in, added, and OpenAI's names as aliases."""
+    return VoiceList(data=[_voice(voice) for voice in await service.runner.chore(service.voices.list)])
+
+
+@router.post("/v1/voices", status_code=201)
+async def add_voice(
+    service: The,
+    file: Annotated[UploadFile, File(description="3 to 30 s of clean speech.")],
+    name: Annotated[str, Form(description="Letters, digits, space, '-', '_' and '.', at most 64.")],
+    transcript: Annotated[str, Form(description="The words spoken in the file.")],
+    locale: Annotated[str | None, Form(description="Such as en-US or zh-CN.")] = None,
+    replace: Annotated[bool, Form(description="Whether a voice of that name is replaced.")] = False,
+) -> VoiceObject:
+    """Add a voice under a name."""
+    data = await file.read()
+
+    def add() -> Voice:
+        return service.voices.add(name, service.decoder.decode(data, param="file"), transcript, locale, replace=replace)
+
+    return _voice(await service.runner.chore(add))
+
+
+@router.get("/v1/voices/{name}")
+async def voice(name: str, service: The) -> VoiceObject:
+    """One voice."""
+    return _voice(await service.runner.chore(lambda: service.voices.get(name)))
+
+
+@router.delete("/v1/voices/{name}")
+async def delete_voice(name: str, service: The) -> Deleted:
+    """Delete a voice that was added."""
+    await service.runner.chore(lambda: service.voices.delete(name))
+    return Deleted(id=name)
+
+
+@router.get("/v1/audio/voices")
+async def audio_voices(service: The, legacy: Annotated[bool, Query()] = False) -> dict[str, list[Any]]:
+    """The voices as Open WebUI asks for them, or as plain names (`?legacy=true`) for Kokoro's clients."""
+    found = await service.runner.chore(service.voices.list)
+    if legacy:
+        return {"voices": [voice.name for voice in found]}
+    return {"voices": [{"id": voice.name, "name": voice.title or voice.name} for voice in found]}
+
+
+@router.get("/v1/tags", tags=["edits"])
+async def tags() -> dict[str, Any]:
+    """Edit types with their options, paralinguistic tags, language tags."""
+    return {
+        "edit_types": {
+            kind: {
+                "options": list(step.options),
+                "takes_text": step.takes_text,
+                "needs_transcript": step.needs_transcript,
+            }
+            for kind, step in STEP_TYPES.items()
+        },
+        "paralinguistic_tags": list(PARALINGUISTIC_TAGS),
+        "language_tags": list(LANGUAGE_TAGS),
+    }

@@ -1,0 +1,35 @@
+"""Fixtures that several folders share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from editx.audio.clip import Clip
+from editx.audio.codec import encode
+from editx.voices import VoiceLibrary
+from tests.running import RunningServer, running_server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One server for all tests that only use it and change nothing others would notice."""
+    with running_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clip, str]:
+    """A recording of speech and the words in it."""
+    library = VoiceLibrary(tmp_path_factory.mktemp("voices"))
+    try:
+        voice = library.get("alloy")
+        return voice.clip(), voice.transcript
+    finally:
+        library.close()
+
+
+@pytest.fixture(scope="session")
+def speech_wav(speech: tuple[Clip, str]) -> bytes:
+    return encode(speech[0], "wav")

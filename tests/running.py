@@ -1,0 +1,96 @@
+"""A real EditX server in a process of its own, for tests and benchmarks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+
+START_TIMEOUT_S = 60.0
+
+
+class RunningServer:
+    """`editx serve --port 0` under `root`, which holds its data; its log is kept in memory."""
+
+    def __init__(self, root: Path, *flags: str, env: dict[str, str] | None = None) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("EDITX_")}
+        command = [sys.executable, "-m", "editx", "serve", "--port", "0", "--data-dir", str(root / "data"), *flags]
+        self.process = subprocess.Popen(
+            command,
+            cwd=root,
+            env={**clean, **(env or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.log: list[str] = []
+        self._logged = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        line = self.wait_for_log(r"listening on (http://\S+)")
+        self.url = line[1]
+        self.client = httpx.Client(base_url=self.url, timeout=60)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._logged:
+                self.log.append(line.rstrip())
+                self._logged.notify_all()
+        with self._logged:
+            self._logged.notify_all()
+
+    def wait_for_log(self, pattern: str, timeout: float = START_TIMEOUT_S) -> re.Match[str]:
+        """The first line of the log that matches, now or later."""
+        found: re.Match[str] | None = None
+
+        def seen() -> bool:
+            nonlocal found
+            found = next((match for line in self.log if (match := re.search(pattern, line))), None)
+            return found is not None or self.process.poll() is not None
+
+        with self._logged:
+            self._logged.wait_for(seen, timeout)
+        assert found is not None, f"no {pattern!r} in the log:\n" + "\n".join(self.log)
+        return found
+
+    def status(self, variant: str = "lite") -> dict[str, object]:
+        response = self.client.get("/api/v1/models/status")
+        response.raise_for_status()
+        status: dict[str, object] = response.json()[variant]
+        return status
+
+    def descendants(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(30)
+        finally:
+            self.process.kill()
+            self._reader.join(10)
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+
+
+@contextlib.contextmanager
+def running_server(root: Path, *flags: str, env: dict[str, str] | None = None) -> Iterator[RunningServer]:
+    server = RunningServer(root, *flags, env=env)
+    try:
+        yield server
+    finally:
+        server.stop()
