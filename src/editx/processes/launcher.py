@@ -1,0 +1,144 @@
+"""Start child processes: through a zygote in milliseconds, or as fresh interpreters."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import TimeoutError as FutureTimedOut
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from editx.processes import frames, zygote
+from editx.processes.child import MAX_ORDER_BYTES, Order
+from editx.processes.failures import ChildFailed, ChildTimedOut
+from editx.processes.limits import Limits
+from editx.processes.process import Child
+from editx.processes.spawner import Launch, OnLog, Spawner, ZygoteDied
+
+MAX_ANSWER_BYTES = 1 << 30
+_LAST_WORDS_S = 1.0
+
+
+class Launcher:
+    """Starts children that run "module:function" with one socket. Thread-safe; a context manager.
+
+    With `zygote`, children are forked from a process that has imported the modules of `preload` (where the system can
+    do that: Linux); without, each is a fresh interpreter. `on_log(label, pid, line)` hears every line a child prints,
+    on the launcher's thread, and must not block. A zygote that takes more than `zygote_timeout` seconds to fork, its
+    imports included, is killed. Children die with this process, and when their socket is closed.
+    """
+
+    def __init__(
+        self,
+        *,
+        zygote: bool = True,
+        preload: Sequence[str] = (),
+        on_log: OnLog | None = None,
+        zygote_timeout: float = 60.0,
+    ) -> None:
+        self._zygote_timeout = zygote_timeout
+        self.uses_zygote = zygote and zygote_available()
+        self._spawner = Spawner(zygote=self.uses_zygote, preload=preload, on_log=on_log)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def launch(
+        self, entry: str, *, label: str, args: Mapping[str, Any] | None = None, limits: Limits | None = None
+    ) -> Child:
+        """Start a child that calls `entry`, "module:function", with its socket and `args` (plain msgpack values).
+
+        Raises ChildFailed when no process could be created, ValueError for more than 64 KiB of `args`.
+        """
+        order = msgspec.msgpack.encode(Order(entry, label, dict(args or {}), list(sys.path), limits))
+        if len(order) > MAX_ORDER_BYTES:
+            raise ValueError(f"args of {label} take {len(order)} bytes of the {MAX_ORDER_BYTES} an order may have")
+        if self.uses_zygote:
+            try:
+                return self._launch_by_zygote(label, order)
+            except ZygoteDied:
+                pass  # the next launch starts a new one; this one does without
+        launch = _prepare(label, order)
+        self._spawner.start(launch, plain=True)
+        return launch.child.result()
+
+    def call(
+        self,
+        entry: str,
+        payload: bytes,
+        *,
+        label: str,
+        timeout: float,
+        args: Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+        max_answer: int = MAX_ANSWER_BYTES,
+    ) -> bytes:
+        """Hand `payload` to a child that exists for this alone, and return its answer.
+
+        The entry uses `child.read_payload` and `child.write_answer`. Raises ChildFailed when it ends without a whole
+        answer of at most `max_answer` bytes, ChildTimedOut when that takes more than `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        child = self.launch(entry, label=label, args=args, limits=limits)
+        try:
+            with child.socket:
+                answer = _exchange(child, payload, max_answer, deadline)
+            if answer is None:
+                # It closed its socket, so it is about to end, and how it ends is the reason.
+                child.wait(_LAST_WORDS_S)
+                words = f": {child.last_line}" if child.last_line else ""
+                raise ChildFailed(f"{label} {child.exit_description()}{words}", exit_code=child.exit_code)
+            return answer
+        except TimeoutError:
+            raise ChildTimedOut(f"{label} gave no answer within {timeout:g} s and was killed") from None
+        except frames.BrokenFrame as error:
+            child.wait(_LAST_WORDS_S)
+            raise ChildFailed(f"{label} gave no usable answer: {error}", exit_code=child.exit_code) from None
+        finally:
+            child.kill()
+
+    def close(self) -> None:
+        """Kill every child, wait for their end, and give everything back. Safe to call twice."""
+        self._spawner.close()
+
+    def _launch_by_zygote(self, label: str, order: bytes) -> Child:
+        launch = _prepare(label, order)
+        self._spawner.start(launch)
+        try:
+            return launch.child.result(self._zygote_timeout)
+        except FutureTimedOut:
+            self._spawner.drop_zygote()
+            return launch.child.result()
+
+
+def zygote_available() -> bool:
+    """Whether children can be forked from a zygote on this system."""
+    return zygote.available()
+
+
+def _prepare(label: str, order: bytes) -> Launch:
+    """A launch whose child will find its order on its socket."""
+    try:
+        launch = Launch(label)
+    except OSError as error:
+        raise ChildFailed(f"{label} could not be started: {error}") from None
+    # It fits the socket's buffer, so this does not wait for a reader.
+    frames.send(launch.ours, order)
+    return launch
+
+
+def _exchange(child: Child, payload: bytes, max_answer: int, deadline: float) -> bytes | None:
+    try:
+        frames.send(child.socket, payload, deadline=deadline)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # it need not read everything before it answers
+    answer = frames.receive(child.socket, max_answer, deadline=deadline)
+    return None if answer is None else bytes(answer)
