@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from editx.engines.lite import world
 from editx.engines.lite.espeak import DEFAULT_RATE, Manner, speaker
@@ -32,14 +30,6 @@ _SLOWEST, _FASTEST = 0.7, 1.5
 _LONGEST_PAUSE_S = 0.6
 _UNIT_CHARACTERS = 300
 _DRIFT_ST, _DRIFT_HZ = 0.25, 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Spoken:
-    """What espeak said: `samples` at `RATE`, shape (n,), and its `f0` per frame."""
-
-    samples: Floats
-    f0: Floats
 
 
 def manner_for(reference: Profile) -> Manner:
@@ -89,21 +79,24 @@ def at_tempo(manner: Manner, tempo: float) -> Manner:
     return Manner(manner.variant, round(DEFAULT_RATE * tempo), manner.pitch_range)
 
 
-def plan_clone(spoken: Spoken, reference: Profile, rng: np.random.Generator) -> Plan:
-    """How what espeak said becomes the reference's voice. Chance gives the pitch a slow drift no two takes share."""
-    source = profile(spoken.samples, spoken.f0)
-    f0 = spoken.f0
+def plan_clone(said: Floats, said_f0: Floats, reference: Profile, rng: np.random.Generator) -> Plan:
+    """How `said`, espeak's speech with its F0 track, becomes the reference's voice.
+
+    Chance gives the pitch a slow drift that no two takes share.
+    """
+    source = profile(said, said_f0)
+    f0 = said_f0
     if source.median_hz is not None:
         target = reference.median_hz or source.median_hz
         lively = reference.spread_st / source.spread_st if reference.median_hz and source.spread_st > 0.1 else 1.0
-        f0 = world.move_pitch(f0, source.median_hz, target, float(np.clip(lively, 0.6, 1.7)))
+        f0 = world.move_pitch(f0, source.median_hz, target, float(np.clip(lively, 0.75, 1.7)))
         f0 = world.bend_pitch(f0, _drift(len(f0), rng))
     factor = formant_factor(source, reference) if reference.median_hz else 1.0
     colour = colour_between(source, reference, factor)
-    fft_size = world.fft_size_for(spoken.f0)
+    fft_size = world.fft_size_for(said_f0)
     bins = fft_size // 2 + 1
     return Plan(
-        source_f0=spoken.f0,
+        source_f0=said_f0,
         f0=f0,
         gain_db=np.full(len(f0), reference.level_db - source.level_db),
         clock=np.arange(len(f0), dtype=np.float64),
@@ -111,15 +104,6 @@ def plan_clone(spoken: Spoken, reference: Profile, rng: np.random.Generator) -> 
         colour_db=np.interp(world.bin_frequencies(bins), world.bin_frequencies(BINS), colour),
         fft_size=fft_size,
     )
-
-
-def whole(samples: NDArray[np.floating], tick: Callable[[], None] = lambda: None) -> Floats:
-    """The F0 track of a recording, with `tick` called every few seconds of it."""
-    blocks = []
-    for block in world.track_pitch(samples):
-        tick()
-        blocks.append(block)
-    return np.concatenate(blocks)
 
 
 def _drift(frames: int, rng: np.random.Generator) -> Floats:

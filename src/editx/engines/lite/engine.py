@@ -6,9 +6,10 @@ option does, in milliseconds and on any machine; it is no substitute for the mod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from editx.audio.clip import Clip, Samples
 from editx.engines.base import Context, Memory, Progress
@@ -20,16 +21,18 @@ from editx.engines.lite.paralinguistic import insert_sounds
 from editx.engines.lite.plan import plan_change
 from editx.engines.lite.profile import profile
 from editx.engines.lite.render import render
-from editx.engines.lite.sound import RATE, Floats, at_engine_rate, is_silent
+from editx.engines.lite.sound import HOP, RATE, Floats, at_engine_rate, is_silent
 from editx.engines.lite.vad import remove_silence
+from editx.engines.lite.world import track_pitch
 from editx.errors import InvalidRequest
 from editx.recipe import Clone, Denoise, Paralinguistic, Step, Vad
 
 _CHUNK = RATE // 2
+_SHORTEST = RATE // 20
 _LONGEST_REFERENCE_S = 60
 _PREPARED = 0.1  # share of the work after preprocessing
 
-Pieces = Iterator[tuple[Floats, float]]
+Work = Iterator[Progress | tuple[Floats, float]]
 
 
 class LiteEngine:
@@ -40,24 +43,28 @@ class LiteEngine:
     def run(self, step: Step, clip: Clip, context: Context) -> Iterator[Progress | Clip]:
         """Apply `step` to `clip`; yields progress and chunks of at most 0.5 s at 24 kHz. See `engines.base.Engine`.
 
-        Raises InvalidRequest for an empty clip, for a silent clip where the step needs a voice, and for a text without
-        anything to speak. A silent clip comes back as it is from steps that would only change its voice.
+        Raises InvalidRequest for an empty clip, for a clip that is silent or shorter than 50 ms where the step needs a
+        voice, and for a text without anything to speak. From steps that would only change a voice, a clip without
+        one comes back as it is.
         """
         if not len(clip.samples):
             raise InvalidRequest("the recording is empty; send one with speech in it", param="audio")
-        cancellation = context.cancellation
-        cancellation.raise_if_cancelled()
+        tick = context.cancellation.raise_if_cancelled
+        tick()
         yield Progress("preprocessing", 0.0)
-        x = at_engine_rate(clip)
         sent = 0
-        for piece, fraction in self._pieces(step, x, context):
-            cancellation.raise_if_cancelled()
+        for item in self._work(step, at_engine_rate(clip), context):
+            tick()
+            if isinstance(item, Progress):
+                yield item
+                continue
+            piece, fraction = item
             yield Progress("generation", _PREPARED + (1.0 - _PREPARED) * fraction, sent / RATE)
             for start in range(0, len(piece), _CHUNK):
                 chunk = np.ascontiguousarray(piece[start : start + _CHUNK], dtype=np.float32)
                 sent += len(chunk)
                 yield Clip(chunk, RATE)
-                cancellation.raise_if_cancelled()
+                tick()
         yield Progress("decoding", 1.0, sent / RATE)
 
     def memory(self) -> Memory:
@@ -67,37 +74,58 @@ class LiteEngine:
     def close(self) -> None:
         """Nothing to give back; espeak-ng belongs to the process."""
 
-    def _pieces(self, step: Step, x: Samples, context: Context) -> Pieces:
-        """The result's samples in order, each piece with the share of the work that is done."""
+    def _work(self, step: Step, x: Samples, context: Context) -> Work:
+        """Listen first where the step has to, then give the result's samples piece by piece."""
         tick = context.cancellation.raise_if_cancelled
         rng = np.random.default_rng(context.seed)
-        if isinstance(step, Clone):
-            return self._clone(step, x, context, rng)
         if isinstance(step, Vad):
-            return remove_silence(x)
-        if isinstance(step, Denoise):
-            return denoise(x)
-        if isinstance(step, Paralinguistic):
-            speech = x[: _LONGEST_REFERENCE_S * RATE]
-            return insert_sounds(x, step.text, profile(speech, clone.whole(speech, tick)), rng)
-        if is_silent(x):
-            return iter([(np.asarray(x, dtype=np.float64), 1.0)])
-        return render(x, plan_change(x, clone.whole(x, tick), change_for(step), rng))
+            yield from remove_silence(x)
+        elif isinstance(step, Denoise):
+            yield from denoise(x)
+        elif isinstance(step, Clone):
+            yield from self._clone(step, x, context, rng)
+        elif isinstance(step, Paralinguistic):
+            heard = x[: _LONGEST_REFERENCE_S * RATE]
+            speaker_profile = profile(heard, (yield from _listen(heard, tick)))
+            yield from insert_sounds(x, step.text, speaker_profile, rng, tick)
+        elif is_silent(x) or len(x) < _SHORTEST:
+            yield np.asarray(x, dtype=np.float64), 1.0
+        else:
+            f0 = yield from _listen(x, tick)
+            yield from render(x, plan_change(x, f0, change_for(step), rng))
 
-    def _clone(self, step: Clone, x: Samples, context: Context, rng: np.random.Generator) -> Pieces:
+    def _clone(self, step: Clone, x: Samples, context: Context, rng: np.random.Generator) -> Work:
         tick = context.cancellation.raise_if_cancelled
+        if len(x) < _SHORTEST:
+            raise InvalidRequest(
+                f"the reference recording is {len(x) / RATE:.3f} s long; give at least {_SHORTEST / RATE} s, "
+                "better 3 to 30 s",
+                param="audio",
+            )
         if is_silent(x):
             raise InvalidRequest(
                 "the reference recording is silent; send one with the voice to be cloned", param="audio"
             )
         heard = x[: _LONGEST_REFERENCE_S * RATE]
-        reference = profile(heard, clone.whole(heard, tick))
+        reference = profile(heard, (yield from _listen(heard, tick)))
         manner = clone.manner_for(reference)
         if len(heard) == len(x):  # of a longer recording nobody knows which words were heard
             manner = clone.at_tempo(manner, clone.tempo_of(reference, context.transcript, manner, tick))
-        samples = clone.speak(step.text, manner, tick)
-        spoken = clone.Spoken(samples, clone.whole(samples, tick))
-        return render(samples, clone.plan_clone(spoken, reference, rng))
+        said = clone.speak(step.text, manner, tick)
+        f0 = yield from _listen(said, tick)
+        yield from render(said, clone.plan_clone(said, f0, reference, rng))
+
+
+def _listen(x: NDArray[np.floating], tick: Callable[[], None]) -> Generator[Progress, None, Floats]:
+    """Track the pitch of a recording, with a sign of life every few seconds of it."""
+    blocks: list[Floats] = []
+    done = 0
+    for block in track_pitch(x):
+        tick()
+        blocks.append(block)
+        done += len(block) * HOP
+        yield Progress("preprocessing", _PREPARED * min(done / len(x), 1.0))
+    return np.concatenate(blocks)
 
 
 def open_engine(variant: str, options: dict[str, object], report: Callable[[Progress], None]) -> LiteEngine:

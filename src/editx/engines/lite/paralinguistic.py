@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from editx.engines.lite.sound import (
     active_frames,
     db,
     frame_power,
+    limit,
     speech_spans,
 )
 from editx.engines.lite.sounds import SOUNDS, make_sound
@@ -31,6 +32,7 @@ _SEARCH_S = 0.3
 _GAP_S = 0.06
 _FADE = RATE // 200
 _UNKNOWN_MEDIAN_HZ = 150.0
+_SOFTEST_DB = -45.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Placed:
     share: float
 
 
-def place_tags(text: str, speaker: Profile) -> list[Placed]:
+def place_tags(text: str, speaker: Profile, tick: Callable[[], None] = lambda: None) -> list[Placed]:
     """Where each known tag stands among the words, by how long espeak takes for the words before it.
 
     Tags nobody knows are left out and are no words.
@@ -50,7 +52,7 @@ def place_tags(text: str, speaker: Profile) -> list[Placed]:
 
     def seconds(words: str) -> float:
         try:
-            said = speak(without_tags(words), manner)
+            said = speak(without_tags(words), manner, tick)
         except InvalidRequest:  # no words there
             return 0.0
         return float(active_frames(db(frame_power(said))).sum())
@@ -81,7 +83,11 @@ def place_in_sound(share: float, speech: Mask, power_db: Floats) -> int:
 
 
 def insert_sounds(
-    x: NDArray[np.floating], text: str, speaker: Profile, rng: np.random.Generator
+    x: NDArray[np.floating],
+    text: str,
+    speaker: Profile,
+    rng: np.random.Generator,
+    tick: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Floats, float]]:
     """`x` with a sound for every known tag of `text`, each piece with the share of work done.
 
@@ -91,7 +97,7 @@ def insert_sounds(
     speech = np.zeros(len(power_db), dtype=bool)
     for start, stop in speech_spans(active_frames(power_db), pad_s=0.0, shortest_gap_s=0.06):
         speech[start:stop] = True
-    places = [(place_in_sound(p.share, speech, power_db) * HOP, p.tag) for p in place_tags(text, speaker)]
+    places = [(place_in_sound(p.share, speech, power_db) * HOP, p.tag) for p in place_tags(text, speaker, tick)]
     median = speaker.median_hz or _UNKNOWN_MEDIAN_HZ
     body = float(np.clip((median / 110.0) ** 0.25, 0.92, 1.25))
     rise = (np.arange(_FADE) + 0.5) / _FADE
@@ -105,8 +111,8 @@ def insert_sounds(
         if width:
             before[-width:] *= rise[:width][::-1]
         yield before, place / max(len(x), 1)
-        sound = make_sound(tag, median, body, speaker.level_db, rng)
-        yield np.concatenate([gap, np.clip(sound, -1.0, 1.0), gap]), place / max(len(x), 1)
+        sound = make_sound(tag, median, body, max(speaker.level_db, _SOFTEST_DB), rng)
+        yield np.concatenate([gap, limit(sound), gap]), place / max(len(x), 1)
         at = place
     rest = np.array(x[at:], dtype=np.float64)
     width = min(_FADE, len(rest)) if at else 0

@@ -62,7 +62,7 @@ def active_frames(power_db: Floats) -> Mask:
     peak = float(np.percentile(power_db, 98))
     heard = power_db[power_db > peak - 75.0]
     floor = float(np.percentile(heard, 5)) if len(heard) else peak
-    threshold = min(max(floor + 6.0, peak - 50.0, SILENCE_DB - 5.0), peak - 14.0)
+    threshold = max(min(max(floor + 6.0, peak - 50.0), peak - 14.0), SILENCE_DB)
     return np.asarray(power_db > threshold)
 
 
