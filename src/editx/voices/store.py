@@ -78,7 +78,7 @@ class Store:
         return [_decode(row[0]) for row in rows]
 
     def put(self, record: Record, audio: bytes, *, replace: bool) -> Record:
-        """Write a voice; `record.file` is chosen here. Raises Conflict when the name is taken and `replace` is not set."""
+        """Write a voice; `record.file` is chosen here. Raises Conflict when the name is taken, unless `replace`."""
         record = msgspec.structs.replace(record, file=f"{secrets.token_hex(12)}.flac")
         with self._writing():
             old = self.get(record.name)
