@@ -30,19 +30,31 @@ class Gpu:
 
 def read_gpus() -> tuple[Gpu, ...]:
     """Every GPU there is, now; the empty tuple where there is none."""
-    import pynvml
+    nvml = _nvml()
+    if nvml is None:
+        return ()
+    try:
+        handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+        return tuple(_read(nvml, index, handle) for index, handle in enumerate(handles))
+    except nvml.NVMLError:  # a GPU that fell off the bus, or a driver that is being replaced
+        return ()
 
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return ()
-    try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        return tuple(_read(pynvml, index, handle) for index, handle in enumerate(handles))
-    except pynvml.NVMLError:  # a GPU that fell off the bus, or a driver that is being replaced
-        return ()
-    finally:
-        pynvml.nvmlShutdown()
+
+_ready: Any = None
+
+
+def _nvml() -> Any:
+    """The module, initialised once and kept so, because that takes longer than asking; None without a driver."""
+    global _ready
+    if _ready is None:
+        import pynvml
+
+        try:
+            pynvml.nvmlInit()
+        except pynvml.NVMLError:
+            return None
+        _ready = pynvml
+    return _ready
 
 
 def _read(nvml: Any, index: int, handle: Any) -> Gpu:

@@ -167,15 +167,16 @@ class Machine(Generic[T]):
 
     def withdraw(self, ticket: Ticket[T]) -> bool:
         """The asker gave up: forget the request, or take back the lease it got and will not use."""
+        gave_up = Cancelled(f"whoever asked for {self.name} gave up")
         with self.monitor:
             if ticket in self._scheduler.queue:
-                self.fail(ticket, Cancelled("whoever asked for the model gave up waiting"))
+                self.fail(ticket, gave_up)
                 self.after_oom = self.after_oom and bool(self._waiting())
                 self._scheduler.pump()
                 return True
             if ticket.lease is None or not ticket.lease.held:
                 return False
-            self._end(ticket.lease, self._keep)
+            self._end(ticket.lease, self._keep, gave_up)
             return True
 
     def touched(self) -> Ticket[T]:
@@ -209,8 +210,8 @@ class Machine(Generic[T]):
         with self.monitor:
             return next((place for place, other in enumerate(self._scheduler.queue) if other is ticket), None)
 
-    def _end(self, lease: Lease[T], keep: float | None) -> None:
-        lease.end()
+    def _end(self, lease: Lease[T], keep: float | None, error: EditXError | None = None) -> None:
+        lease.end(error)
         self.leases.discard(lease)
         self.last_used = now = self._clock.now()
         self.hold_s += 0.2 * (now - lease.granted_at - self.hold_s)

@@ -173,7 +173,7 @@ class ModelPool(Generic[T]):
         """Do nothing if a request would find a place in the queue now. Raises QueueFull or ShuttingDown if not."""
         with self.monitor:
             if any(machine.shut for machine in self._machines.values()):
-                raise ShuttingDown("the server is shutting down and takes no requests")
+                raise ShuttingDown("the models are being closed, and no requests are taken")
             self._check_room()
 
     def is_loaded(self, variant: str) -> bool:

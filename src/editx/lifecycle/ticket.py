@@ -45,8 +45,8 @@ class Lease(Generic[T]):
     """The right to use a loaded model; while it is held the model is not unloaded.
 
     A context manager: `with manager.lease() as model`. `generation` tells which load the model came from. `error` is
-    set once the model was taken away (by an unload that did not wait, or by its death); what the body raises then
-    turns into that error, because the loss is the reason.
+    set once the model was taken away (by an unload that did not wait, by its death, or because the ticket was given
+    up); what the body raises then turns into that error, because the loss is the reason.
     """
 
     __slots__ = ("_model", "_owner", "error", "generation", "granted_at", "held", "keep_alive")
