@@ -181,7 +181,8 @@ def _without_short(body: str, spans: list[Span], fits: Fits) -> list[Span]:
         if merged:
             before = merged[-1]
             mute = not (_speakable(text(before)) and _speakable(text(span)))
-            short = estimate_seconds(text(span if i == len(spans) - 1 else before)) < SHORT_SECONDS
+            candidates = (before, span) if i == len(spans) - 1 else (before,)
+            short = any(estimate_seconds(text(candidate)) < SHORT_SECONDS for candidate in candidates)
             if mute or (short and fits(before[0], span[1])):
                 merged[-1] = (before[0], span[1])
                 continue

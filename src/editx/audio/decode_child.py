@@ -231,6 +231,8 @@ def _audio_decoders() -> list[str]:
 
 
 def _reason(error: av.FFmpegError) -> str:
+    if isinstance(error, av.EOFError):
+        return "it breaks off before any sound"
     return str(error.strerror or error).strip()
 
 
