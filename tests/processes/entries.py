@@ -39,8 +39,8 @@ def die_mid_answer(sock, args):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def close_and_linger(sock, args):
-    sock.close()
+def fall_silent(sock, args):
+    sock.shutdown(socket.SHUT_WR)
     signal.pause()
 
 

@@ -93,9 +93,9 @@ def test_a_child_that_does_not_answer_is_killed(launcher, payload):
         call(launcher, "spin", payload, timeout=0.5)
 
 
-def test_a_child_that_closes_its_socket_but_stays_is_killed(launcher):
-    with pytest.raises(ChildFailed, match="close_and_linger"):
-        call(launcher, "close_and_linger")
+def test_a_child_that_ends_its_answer_before_it_began_but_stays_is_killed(launcher):
+    with pytest.raises(ChildFailed, match="fall_silent ended the conversation without an answer"):
+        call(launcher, "fall_silent")
 
 
 def test_the_end_of_a_child_is_an_event(launcher):

@@ -92,8 +92,9 @@ class Launcher:
             with child.socket:
                 answer = _exchange(child, payload, max_answer, deadline)
             if answer is None:
-                # It closed its socket, so it is about to end, and how it ends is the reason.
-                child.wait(_LAST_WORDS_S)
+                # Its socket is closed, so it has ended or is about to, and how it ends is the reason.
+                if child.wait(_LAST_WORDS_S) is None:
+                    raise ChildFailed(f"{label} ended the conversation without an answer and was killed")
                 words = f": {child.last_line}" if child.last_line else ""
                 raise ChildFailed(f"{label} {child.exit_description()}{words}", exit_code=child.exit_code)
             return answer

@@ -1,0 +1,1 @@
+"""Workers: processes that hold one engine each, and the server's side of them."""
