@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import msgspec
 
-from editx.audio.clip import Clip
 from editx.errors import InvalidRequest, MissingTranscript
+
+if TYPE_CHECKING:
+    from editx.audio.clip import Clip
 
 EMOTIONS = (
     "happy", "angry", "sad", "humour", "confusion", "disgusted", "empathy", "embarrass", "fear", "surprised",

@@ -1,0 +1,84 @@
+"""`editx`: all commands, and the one place where errors end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperCommand
+from typer.exceptions import TyperException
+
+import editx
+from editx.cli import batch, clone, doctor, edit, models, serve, voices
+from editx.cli.console import EXIT_CODES, report_error
+from editx.errors import Cancelled, EditXError, InvalidRequest
+
+
+class _Command(TyperCommand):
+    """A command whose usage line shows its arguments plainly."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
+for _name, _command, _summary in (
+    ("serve", serve.serve, "Serve the HTTP API."),
+    ("clone", clone.clone, "Say a text in a cloned voice."),
+    ("edit", edit.edit, "Edit a recording, step by step."),
+    ("batch", batch.batch, "Run many jobs from a manifest."),
+):
+    app.command(name=_name, short_help=_summary, cls=_Command)(_command)
+app.add_typer(voices.app, name="voices", short_help="List, add, show, rename and delete voices.")
+app.add_typer(models.app, name="models", short_help="List variants; load and unload them in a server.")
+app.command(name="doctor", short_help="Tell what would work here, and why not.")(doctor.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"editx {editx.__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Clone voices and edit recorded speech with Step-Audio-EditX.
+
+    Everything runs in this process, or through a running server where --server names one.
+    """
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(EXIT_CODES[InvalidRequest])
+
+
+def main() -> NoReturn:
+    """Run the command line of this process, and exit with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; errors raised on purpose become a line on stderr."""
+    as_json = "--json" in arguments
+    try:
+        code = app(list(arguments), prog_name="editx", standalone_mode=False)
+    except EditXError as error:
+        return report_error(error, as_json=as_json)
+    except TyperException as error:
+        return report_error(_usage(error), as_json=as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        return report_error(Cancelled("interrupted"), as_json=as_json)
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: TyperException) -> EditXError:
+    context = getattr(error, "ctx", None)
+    where = context.command_path if context is not None else "editx"
+    message = error.format_message().rstrip(".").replace("\n", " ")
+    return InvalidRequest(f"{message[:1].lower()}{message[1:]}; see `{where} --help`")

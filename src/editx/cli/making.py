@@ -1,0 +1,63 @@
+"""What `clone`, `edit` and `batch` share: where the model runs, and how a finished file is announced."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from editx.cli.console import log_to_stderr, print_json
+from editx.cli.orders import Made, Maker, Order
+from editx.cli.waiting import cancellable, showing_stages
+from editx.settings import Settings
+
+STDOUT = Path("-")
+
+
+def open_maker(settings: Settings, server: str | None, api_key: str | None) -> Maker:
+    """The server's engine where a server is named, else one in this process."""
+    log_to_stderr(settings)
+    if server:
+        from editx.cli.remote import Connection, RemoteMaker
+
+        return RemoteMaker(Connection(server, api_key))
+    from editx.cli.local import LocalMaker
+
+    return LocalMaker(settings)
+
+
+def make_one(order: Order, settings: Settings, server: str | None, api_key: str | None) -> Made:
+    """Carry out one order, with a progress bar; Ctrl-C cancels it."""
+    with showing_stages() as notify, open_maker(settings, server, api_key) as maker:
+        return cancellable(lambda cancellation: maker.make(order, notify, cancellation))
+
+
+def record(made: Made, out: Path, format: str) -> dict[str, Any]:
+    """What was made, as `--json` shows it."""
+    return {
+        "out": str(out),
+        "format": format,
+        "seconds": round(made.seconds, 3),
+        "variant": made.variant,
+        "seed": made.seed,
+        "timings": {name: round(seconds, 3) for name, seconds in made.timings.items()},
+    }
+
+
+def announce(made: Made, out: Path, format: str, *, as_json: bool) -> None:
+    """Say what was made and where it is."""
+    if as_json:
+        print_json(record(made, out, format))
+    elif out != STDOUT:
+        print(f"{out}  {made.seconds:.2f} s of audio, variant {made.variant}, seed {made.seed}")
+
+
+def write(made: Made, out: Path) -> None:
+    """Write the audio to its file, or to stdout."""
+    from editx.cli.files import write_whole
+
+    if out == STDOUT:
+        sys.stdout.buffer.write(made.data)
+        sys.stdout.buffer.flush()
+    else:
+        write_whole(out, made.data)
