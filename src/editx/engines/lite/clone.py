@@ -76,7 +76,7 @@ def tempo_of(reference: Profile, transcript: str, manner: Manner, tick: Callable
 
 def at_tempo(manner: Manner, tempo: float) -> Manner:
     """The same manner at a multiple of espeak's default pace."""
-    return Manner(manner.variant, round(DEFAULT_RATE * tempo), manner.pitch_range)
+    return Manner(manner.variant, round(DEFAULT_RATE * tempo))
 
 
 def plan_clone(said: Floats, said_f0: Floats, reference: Profile, rng: np.random.Generator) -> Plan:

@@ -1,19 +1,25 @@
 """espeak-ng through ctypes: text in one language to sound.
 
-The library comes with the `espeakng_loader` wheel, is loaded at the first use and stays loaded: it keeps its state in
-globals, so one lock serves the whole process. Speaking costs about a thousandth of real time and gives back the GIL
-meanwhile, so the lock is no bottleneck.
+The library comes with the `espeakng_loader` wheel. It keeps its state in globals, so one lock serves the whole process;
+it gives back the GIL while it speaks, at about a thousandth of real time, so the lock is no bottleneck. Part of that
+state, the phase of its flutter, can be neither read nor set, and would make every take differ from the last: so the
+library is loaded anew for each take, which costs 6 ms with the voice data.
 """
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import espeakng_loader
 import numpy as np
 import soxr
+from numpy.typing import NDArray
 
 from editx.engines.lite.sound import RATE, Floats
 from editx.errors import LoadFailed
@@ -21,7 +27,7 @@ from editx.errors import LoadFailed
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
 _INITIALIZE_DONT_EXIT = 0x8000
 _CHARS_UTF8 = 1
-_PARAMETER_RATE, _PARAMETER_PITCH, _PARAMETER_RANGE = 1, 3, 4
+_PARAMETER_RATE = 1
 _OK = 0
 DEFAULT_RATE = 170
 """Words a minute at which espeak speaks when nobody asks for another pace."""
@@ -34,52 +40,61 @@ _SynthCallback = ctypes.CFUNCTYPE(
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How espeak speaks: `variant` one of its speakers ("" is its male default, "f1" female), `rate` words a minute,
-    `pitch_range` 0 to 100 where 50 is its usual liveliness."""
+    """How espeak speaks: `variant` one of its speakers ("" is its male default, "f1" female), `rate` words a minute."""
 
     variant: str = ""
     rate: int = DEFAULT_RATE
-    pitch_range: int = 50
 
 
 class Espeak:
     """The one espeak-ng of this process. Use `speaker()`; safe to call from several threads."""
 
     def __init__(self) -> None:
+        """Raises LoadFailed where the library or its data cannot be loaded."""
         self._lock = threading.Lock()
-        try:
-            self._library = ctypes.CDLL(espeakng_loader.get_library_path())
-        except OSError as error:
-            raise LoadFailed(f"the espeak-ng library cannot be loaded: {error}; reinstall espeakng-loader") from error
-        self._rate = self._library.espeak_Initialize(
-            _AUDIO_OUTPUT_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), _INITIALIZE_DONT_EXIT
-        )
-        if self._rate <= 0:
-            raise LoadFailed("espeak-ng does not start: its voice data is missing; reinstall espeakng-loader")
-        self._parts: list[np.ndarray] = []
+        self._parts: list[NDArray[np.int16]] = []
         self._callback = _SynthCallback(self._collect)  # kept, or the library would call freed memory
-        self._library.espeak_SetSynthCallback(self._callback)
+        with self._lock, self._fresh():
+            pass
 
     def speak(self, text: str, voice: str, manner: Manner = Manner()) -> Floats:
         """Speak `text` with the voice of a language ("en-us", "cmn", ...); float64 at `RATE`, empty for no words.
 
-        Markup and phoneme notation in the text are taken as text. Raises LoadFailed for a voice the data lacks.
+        The same words give the same samples. Markup and phoneme notation in the text are taken as text. Raises
+        LoadFailed for a voice the data lacks.
         """
         data = text.replace("\0", " ").encode("utf-8", errors="ignore") + b"\0"
         name = f"{voice}+{manner.variant}" if manner.variant else voice
-        with self._lock:
-            if self._library.espeak_SetVoiceByName(name.encode()) != _OK:
+        with self._lock, self._fresh() as (library, rate):
+            if library.espeak_SetVoiceByName(name.encode()) != _OK:
                 raise LoadFailed(f"espeak-ng has no voice {name!r}; reinstall espeakng-loader")
-            rate = int(np.clip(manner.rate, SLOWEST_RATE, FASTEST_RATE))
-            self._library.espeak_SetParameter(_PARAMETER_RATE, rate, 0)
-            self._library.espeak_SetParameter(_PARAMETER_PITCH, 50, 0)
-            self._library.espeak_SetParameter(_PARAMETER_RANGE, int(np.clip(manner.pitch_range, 0, 100)), 0)
-            self._parts = []
-            self._library.espeak_Synth(data, len(data), 0, 0, 0, _CHARS_UTF8, None, None)
+            pace = int(np.clip(manner.rate, SLOWEST_RATE, FASTEST_RATE))
+            library.espeak_SetParameter(_PARAMETER_RATE, pace, 0)
+            library.espeak_Synth(data, len(data), 0, 0, 0, _CHARS_UTF8, None, None)
             parts, self._parts = self._parts, []
         if not parts:
             return np.zeros(0)
-        return np.asarray(soxr.resample(np.concatenate(parts) / 32768.0, self._rate, RATE, quality="HQ"))
+        return np.asarray(soxr.resample(np.concatenate(parts) / 32768.0, rate, RATE, quality="HQ"))
+
+    @contextmanager
+    def _fresh(self) -> Iterator[tuple[ctypes.CDLL, int]]:
+        """A newly loaded library and its sample rate, unloaded afterwards."""
+        try:
+            library = ctypes.CDLL(espeakng_loader.get_library_path())
+        except OSError as error:
+            raise LoadFailed(f"the espeak-ng library cannot be loaded: {error}; reinstall espeakng-loader") from error
+        try:
+            rate = library.espeak_Initialize(
+                _AUDIO_OUTPUT_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), _INITIALIZE_DONT_EXIT
+            )
+            if rate <= 0:
+                raise LoadFailed("espeak-ng does not start: its voice data is missing; reinstall espeakng-loader")
+            library.espeak_SetSynthCallback(self._callback)
+            self._parts = []
+            yield library, rate
+        finally:
+            library.espeak_Terminate()
+            _unload(library)
 
     def _collect(self, samples: ctypes._Pointer[ctypes.c_short], count: int, _events: int) -> int:
         if samples and count > 0:
@@ -87,12 +102,19 @@ class Espeak:
         return 0
 
 
+def _unload(library: ctypes.CDLL) -> None:
+    if sys.platform == "win32":
+        _ctypes.FreeLibrary(library._handle)
+    else:
+        _ctypes.dlclose(library._handle)
+
+
 _loading = threading.Lock()
 _speaker: Espeak | None = None
 
 
 def speaker() -> Espeak:
-    """The process's espeak-ng, loaded at the first call. Raises LoadFailed when it cannot be."""
+    """The process's espeak-ng, tried at the first call. Raises LoadFailed when it cannot be loaded."""
     global _speaker
     with _loading:
         if _speaker is None:

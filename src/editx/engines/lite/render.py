@@ -45,17 +45,21 @@ class Plan:
 def render(x: NDArray[np.floating], plan: Plan) -> Iterator[tuple[Floats, float]]:
     """The result in order, piece by piece, each with the share of the work that is done (0 to 1).
 
-    Pieces are float64, finite, within ±1. Cuts lie where the recording is quietest, and neighbours blend there.
+    Pieces are float64, finite, within ±1. Cuts lie where the recording is quietest, and neighbours blend there. Each
+    keeps the power of what it is made from, whatever happens to its colour, but for the planned gain.
     """
     n = len(plan.f0)
+    power = frame_power(x)
     tail = np.zeros(0)
-    for start, stop in segments(db(frame_power(x)), plan.source_f0):
+    for start, stop in segments(db(power), plan.source_f0):
         low, high = max(start - _CONTEXT, 0), min(stop + _CONTEXT, n)
         speech = world.analyse(x[low * HOP : high * HOP], plan.source_f0[low:high], plan.fft_size)
         changed = _change(speech, plan, low, high)
         first, last = int(np.floor(plan.clock[low])), int(np.ceil(plan.clock[high - 1]))
         where = np.interp(np.arange(first, last + 1), plan.clock[low:high], np.arange(high - low))
-        wave = limit(world.synthesise(world.resample_frames(changed, where)))
+        wave = world.synthesise(world.resample_frames(changed, where))
+        wanted = np.interp(low + where, np.arange(n), power * 10.0 ** (plan.gain_db / 10.0)).mean()
+        wave = limit(wave * np.sqrt(wanted / max(float(np.square(wave).mean()), 1e-14)))
         begin = 0 if start == 0 else round(float(plan.clock[start]) * HOP) - _FADE
         end = plan.samples if stop == n else round(float(plan.clock[stop]) * HOP) + _FADE
         piece = np.zeros(max(end - begin, 0))
@@ -87,12 +91,11 @@ def segments(power_db: Floats, f0: Floats) -> list[tuple[int, int]]:
 
 
 def _change(speech: Analysis, plan: Plan, low: int, high: int) -> Analysis:
-    """The planned changes to a segment; changes of colour leave its power as it was."""
-    before = speech.envelope.sum()
+    """The planned changes to a segment's pitch and spectrum."""
     envelope = world.warp_formants(speech.envelope, plan.formant)
     if plan.colour_db is not None:
         envelope = envelope * 10.0 ** (plan.colour_db / 10.0)
-    envelope = envelope * (before / envelope.sum()) * 10.0 ** (plan.gain_db[low:high, None] / 10.0)
+    envelope = envelope * 10.0 ** (plan.gain_db[low:high, None] / 10.0)
     f0 = np.where(speech.f0 > 0, plan.f0[low:high], 0.0)
     aperiodicity = world.add_breath(speech.aperiodicity, plan.breath) if plan.breath else speech.aperiodicity
     return Analysis(f0, envelope, aperiodicity)
