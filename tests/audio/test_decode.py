@@ -44,7 +44,8 @@ def test_decodes_what_people_record_with(container: str, codec: str, rate: int, 
     if codec == "libopencore_amrnb":  # a telephone codec keeps the sound, not the wave
         assert main_hz(decoded) == pytest.approx(main_hz(clip), rel=0.05)
     else:
-        assert snr_db(clip.samples, decoded.samples) > 12
+        # Some codecs lose their first frame, and most add a delay.
+        assert snr_db(clip.samples[2048:], decoded.samples, 6000) > 12
 
 
 @pytest.mark.parametrize(("dtype", "scale"), [("u1", 128), ("i2", 2**15), ("i4", 2.0**31), ("f4", 1), ("f8", 1)])
