@@ -173,7 +173,7 @@ class _Work:
         self._job = job
         self._emit = emit
         self._cancellation = cancellation
-        self._seed = secrets.randbelow(MAX_SEED) if job.seed is None else job.seed
+        self._seed = secrets.randbelow(2**31) if job.seed is None else job.seed
         self._parts = _parts(job.recipe.steps)
         self._done = 0
         self._clip = job.recipe.source.clip

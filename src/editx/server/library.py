@@ -26,7 +26,8 @@ def _voice(voice: Voice) -> VoiceObject:
         transcript=voice.transcript,
         seconds=round(voice.seconds, 3),
         builtin=voice.builtin,
-        created=int(voice.created),
+        created=voice.created,
+        warnings=list(voice.warnings),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 import sys
 
@@ -34,6 +35,9 @@ def serve(settings: Settings) -> None:
         server_header=False,
     )
     server = _Announcing(config, _url(host, port), settings)
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn stops gracefully and then raises the signal anew; being asked to stop is no failure.
+        signal.signal(stop, lambda *_: None)
     server.run(sockets=[listener])
     if server.failed:
         raise SystemExit(1)

@@ -1,0 +1,148 @@
+"""What goes wrong around a request costs that request, and no more."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import psutil
+
+from tests.running import RunningServer, running_server
+
+BODY = {"model": "tts-1", "input": "One two three.", "voice": "alloy", "response_format": "pcm", "seed": 1}
+LONG = {**BODY, "input": "This goes on and on, and has no end that anybody could see. " * 100}
+
+
+def worker_pid(server: RunningServer) -> int:
+    pid = server.status()["pid"]
+    assert isinstance(pid, int)
+    return pid
+
+
+def metric(server: RunningServer, name: str) -> float:
+    text = server.client.get("/metrics").text
+    return float(next((line.rsplit(" ", 1)[1] for line in text.splitlines() if line.startswith(name)), 0))
+
+
+def wait_until(server: RunningServer, holds: Callable[[dict[str, object]], bool], tries: int = 2_000) -> None:
+    """Look at the status, which costs a millisecond or two, until it is as it should be."""
+    for _ in range(tries):
+        if holds(server.status()):
+            return
+    raise AssertionError(f"it never came to be: {server.status()}")
+
+
+def test_a_client_that_leaves_cancels_the_work(tmp_path: Path) -> None:
+    with running_server(tmp_path) as server:
+        for body in (LONG, {**LONG, "stream": False}, {**LONG, "stream_format": "sse"}):
+            with _asking(server, body):
+                wait_until(server, lambda status: status["leases"] == 1)
+            wait_until(server, lambda status: status["leases"] == 0)
+        assert metric(server, "editx_jobs_cancelled_total") == 3
+        assert len([line for line in server.log if "/v1/audio/speech 499" in line]) == 3
+        pid = worker_pid(server)
+        assert server.client.post("/v1/audio/speech", json=BODY).status_code == 200
+        assert worker_pid(server) == pid, "cancelling costs no worker"
+
+
+def _asking(server: RunningServer, body: dict[str, object]) -> socket.socket:
+    """A connection on which a request was sent; closing it is leaving."""
+    content = json.dumps(body).encode()
+    address = httpx.URL(server.url)
+    client = socket.create_connection((address.host, address.port or 80))
+    head = f"POST /v1/audio/speech HTTP/1.1\r\nHost: {address.host}\r\nContent-Type: application/json\r\n"
+    client.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
+    return client
+
+
+def test_a_worker_killed_before_any_audio_costs_nothing(tmp_path: Path) -> None:
+    with running_server(tmp_path) as server:
+        expected = server.client.post("/v1/audio/speech", json=BODY).content
+        with ThreadPoolExecutor(1) as pool:
+            os.kill(worker_pid(server), signal.SIGSTOP)
+            reply = pool.submit(server.client.post, "/v1/audio/speech", json=BODY)
+            wait_until(server, lambda status: status["leases"] == 1)
+            os.kill(worker_pid(server), signal.SIGKILL)
+            assert reply.result(60).content == expected
+        assert metric(server, "editx_worker_restarts_total") == 1
+
+
+def test_a_worker_killed_in_mid_audio_breaks_the_stream_off(tmp_path: Path) -> None:
+    with running_server(tmp_path) as server:
+        with server.client.stream("POST", "/v1/audio/speech", json=LONG) as response:
+            pieces = response.iter_bytes()
+            next(pieces)
+            os.kill(worker_pid(server), signal.SIGKILL)
+            try:
+                list(pieces)
+                raise AssertionError("the stream ended as if it were whole")
+            except httpx.RemoteProtocolError:
+                pass
+        with server.client.stream("POST", "/v1/audio/speech", json={**LONG, "stream_format": "sse"}) as response:
+            lines = response.iter_lines()
+            next(lines)
+            os.kill(worker_pid(server), signal.SIGKILL)
+            last = json.loads([line for line in lines if line][-1].removeprefix("data: "))
+        assert (last["type"], last["error"]["code"]) == ("error", "model_crashed")
+        assert server.client.get("/healthz").status_code == 200
+
+
+def test_a_worker_that_stalls_is_killed_and_the_request_told(tmp_path: Path) -> None:
+    with running_server(tmp_path, "--stall-timeout", "1.5") as server:
+        server.client.post("/v1/audio/speech", json=BODY)
+        stalled = psutil.Process(worker_pid(server))
+        stalled.suspend()
+        response = server.client.post("/v1/audio/speech", json=BODY)
+        assert response.status_code == 504
+        assert response.json()["error"]["code"] == "stalled"
+        assert psutil.wait_procs([stalled], timeout=10)[1] == []
+        assert server.client.post("/v1/audio/speech", json=BODY).status_code == 200
+
+
+def test_a_full_queue_answers_429_at_once(tmp_path: Path) -> None:
+    with running_server(tmp_path, "--queue-size", "1", "--idle-timeout", "-1") as server:
+        server.client.post("/v1/audio/speech", json=BODY)
+        os.kill(worker_pid(server), signal.SIGSTOP)
+        with ThreadPoolExecutor(3) as pool:
+            replies = [pool.submit(server.client.post, "/v1/audio/speech", json=BODY) for _ in range(2)]
+            wait_until(server, lambda status: status["leases"] == 2)
+            replies.append(pool.submit(server.client.post, "/v1/audio/speech", json=BODY))
+            wait_until(server, lambda status: status["queued"] == 1)
+            refused = server.client.post("/v1/audio/speech", json=BODY)
+            assert refused.status_code == 429
+            assert int(refused.headers["Retry-After"]) >= 1
+            assert refused.json()["error"]["type"] == "rate_limit_error"
+            not_ready = server.client.get("/readyz")
+            assert (not_ready.status_code, not_ready.json()["error"]["code"]) == (503, "queue_full")
+            os.kill(worker_pid(server), signal.SIGCONT)
+            assert [reply.result(60).status_code for reply in replies] == [200, 200, 200]
+        assert server.client.get("/readyz").status_code == 200
+
+
+def test_a_killed_server_leaves_no_process(tmp_path: Path) -> None:
+    with running_server(tmp_path) as server:
+        server.client.post("/v1/audio/speech", json=BODY)
+        family = server.descendants()
+        assert len(family) >= 2
+        server.process.kill()
+        assert psutil.wait_procs(family, timeout=2)[1] == []
+
+
+def test_a_stop_lets_requests_under_way_finish(tmp_path: Path) -> None:
+    with running_server(tmp_path) as server, ThreadPoolExecutor(1) as pool:
+        server.client.post("/v1/audio/speech", json=BODY)
+        os.kill(worker_pid(server), signal.SIGSTOP)
+        reply = pool.submit(server.client.post, "/v1/audio/speech", json=BODY)
+        wait_until(server, lambda status: status["leases"] == 1)
+        pid = worker_pid(server)
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for_log("Shutting down")
+        os.kill(pid, signal.SIGCONT)
+        assert reply.result(60).status_code == 200
+        assert server.process.wait(30) == 0
