@@ -430,13 +430,15 @@ class Machine(Generic[T]):
         self._phase = Phase.CLOSING
         self._killed = False
         self._deadline.set(self._clock.now() + self.limits.close_timeout)
-        generation = self.generation
-        self._later(lambda: self._dispose(generation, "close"))
+        self._dispose_by("close")
 
-    def _dispose(self, generation: int, method: str) -> None:
-        """The job that ends a model: by close(), or by kill() when that hangs."""
-        with self.monitor:
-            model = self._model if generation == self.generation else None
+    def _dispose_by(self, method: str) -> None:
+        generation, box = self.generation, [self._model]
+        self._later(lambda: self._dispose(generation, box, method))
+
+    def _dispose(self, generation: int, box: list[T | None], method: str) -> None:
+        """The job that ends the model in the box: by close(), or by kill() when that hangs."""
+        model = box.pop()  # out of the box, because whoever called this holds on to that
         ending = getattr(model, method, None)
         if callable(ending):
             self._call(ending, f"{method}()")
@@ -486,7 +488,7 @@ class Machine(Generic[T]):
             self._killed = True
             self._deadline.set(self._clock.now() + self.limits.close_timeout)
             log.warning("%s did not close within %g s and is killed", self.name, self.limits.close_timeout)
-            self._later(lambda: self._dispose(generation, "kill"))
+            self._dispose_by("kill")
             return
         self._last_error = f"{self._phase.value} did not end within {self.limits.close_timeout:g} s and was abandoned"
         log.warning("%s: %s", self.name, self._last_error)
