@@ -90,8 +90,8 @@ def _why_not(name: str, model_path: Path) -> str:
     missing = missing_weights(name, model_path)
     if missing:
         return f"no weights at {' and '.join(map(str, missing))}; put the published directories there"
-    if importlib.util.find_spec("editx.engines.step") is None:
-        return "this release holds the preview engine only; the native engine comes with a later one"
     if importlib.util.find_spec("torch") is None:
         return "the native engine needs torch; install it with `make install EXTRAS=step`"
+    if importlib.util.find_spec("editx.engines.step.engine") is None:
+        return "the native engine is not part of this release yet; the preview engine lite is"
     return ""

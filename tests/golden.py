@@ -1,0 +1,88 @@
+"""Golden numbers: where they are, and the rule that fills the weights they were computed with.
+
+The files under `tests/goldens` were computed with the reference implementation; each `.md` there says how. Other files
+of the same format are checked by naming their directory: `EDITX_GOLDENS=DIR`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+
+def directory() -> Path:
+    """Where the golden files are."""
+    return Path(os.environ.get("EDITX_GOLDENS") or Path(__file__).parent / "goldens")
+
+
+class Golden:
+    """One golden file: `golden["name"]` is a tensor, `golden.config` the JSON of its metadata."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with safe_open(path, "pt") as file:
+            self.metadata: dict[str, str] = file.metadata() or {}
+            self.names = sorted(file.keys())
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        with safe_open(self.path, "pt") as file:
+            tensor: torch.Tensor = file.get_tensor(name)
+        return tensor
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+    def __repr__(self) -> str:
+        return self.path.stem
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        config: dict[str, Any] = json.loads(self.metadata.get("config", "{}"))
+        return config
+
+    @property
+    def salt(self) -> str:
+        return str(self.config.get("salt", self.metadata.get("salt", "")))
+
+
+def family(prefix: str, *, without: str = "\0") -> list[Golden]:
+    """Every golden file whose name begins with `prefix`; not those whose name holds `without`. Fails if there is none."""
+    found = [Golden(path) for path in sorted(directory().glob(f"{prefix}*.safetensors")) if without not in path.stem]
+    assert found, f"no golden file {prefix}*.safetensors in {directory()}"
+    return found
+
+
+def normal(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The named normal N(name, shape): float32, seeded with the first 8 bytes of sha256(name)."""
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+    return np.asarray(np.random.default_rng(seed).standard_normal(shape, dtype=np.float32), np.float32)
+
+
+def weight(key: str, shape: tuple[int, ...], salt: str = "") -> torch.Tensor:
+    """The weight of one checkpoint key by the rule that both `.md` files state; float32."""
+    x = normal(salt + key, shape)
+    if key.endswith("running_var"):
+        x = 1 + np.float32(0.1) * np.abs(x)
+    elif key.endswith("running_mean"):
+        x = np.float32(0.1) * x
+    elif len(shape) >= 2:
+        x = x / np.float32(math.sqrt(math.prod(shape[1:])))
+    elif len(shape) == 1:
+        x = 1 + np.float32(0.1) * x if key.endswith("weight") else np.float32(0.1) * x
+    return torch.from_numpy(np.ascontiguousarray(x, np.float32))
+
+
+def weights(shapes: Mapping[str, tuple[int, ...]], salt: str = "") -> dict[str, torch.Tensor]:
+    """A state dict by the rule, for modules that need none of the exceptions."""
+    return {key: weight(key, shape, salt) for key, shape in shapes.items()}
