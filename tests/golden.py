@@ -57,7 +57,7 @@ class Golden:
 
 
 def family(prefix: str, *, without: str = "\0") -> list[Golden]:
-    """Every golden file whose name begins with `prefix`; not those whose name holds `without`. Fails if there is none."""
+    """Every golden file whose name begins with `prefix` and does not hold `without`. Fails if there is none."""
     found = [Golden(path) for path in sorted(directory().glob(f"{prefix}*.safetensors")) if without not in path.stem]
     assert found, f"no golden file {prefix}*.safetensors in {directory()}"
     return found
