@@ -179,6 +179,12 @@ class Machine(Generic[T]):
             self._end(ticket.lease, self._keep, gave_up)
             return True
 
+    def taken(self, keep: float | None) -> Ticket[T]:
+        """The answered ticket of somebody who need not wait: the model must be ready."""
+        ticket: Ticket[T] = Ticket(self, keep, self._clock.now())
+        ticket.settle(self.take(keep))
+        return ticket
+
     def touched(self) -> Ticket[T]:
         """The answered ticket of somebody who wanted the model, which must be ready, to be loaded."""
         self.borrow()

@@ -128,7 +128,7 @@ class LazyModelManager(Generic[T]):
         """Ask for a lease without waiting. Raises BackingOff and ShuttingDown; all else is the ticket's to tell."""
         keep = self._keep(keep_alive)
         with self._monitor:
-            return self._ask(keep)
+            return self._machine.taken(keep) if self._machine.state is State.READY else self._ask(keep)
 
     def force_unload(self, now: bool = False, timeout: float | None = None) -> bool:
         """Unload the model and wait until it is gone, at most `timeout` seconds. Returns whether it is gone.

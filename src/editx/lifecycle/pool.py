@@ -123,7 +123,7 @@ class ModelPool(Generic[T]):
         machine = self._machine(variant)
         keep = machine.default_keep if keep_alive is None else keep_seconds(keep_alive, "keep_alive")
         with self.monitor:
-            if not self.queue and machine.state is State.READY and len(machine.leases) < self._variants[variant].slots:
+            if self._is_free(machine):
                 return machine.take(keep)
             ticket = self._ask(machine, keep)
         return wait(ticket, timeout)
@@ -134,7 +134,7 @@ class ModelPool(Generic[T]):
         machine = self._machine(variant)
         keep = machine.default_keep if keep_alive is None else keep_seconds(keep_alive, "keep_alive")
         with self.monitor:
-            return self._ask(machine, keep)
+            return machine.taken(keep) if self._is_free(machine) else self._ask(machine, keep)
 
     def request_load(self, variant: str) -> Ticket[T]:
         """Ask for a variant to be loaded, ahead of its first use; its idle clock (re)starts. The ticket is granted once
@@ -224,6 +224,11 @@ class ModelPool(Generic[T]):
             self._machines[name].unload("evicted")
         for name in decision.loads:
             self._machines[name].begin_load()
+
+    def _is_free(self, machine: Machine[T]) -> bool:
+        """Whether a request for it need not wait, nor any scheduling be done. Monitor held."""
+        slots = self._variants[machine.name].slots
+        return not self.queue and machine.state is State.READY and len(machine.leases) < slots
 
     def _ask(self, machine: Machine[T], keep: float | None, wake: bool = False) -> Ticket[T]:
         machine.check_open()

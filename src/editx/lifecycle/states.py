@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -46,4 +46,4 @@ class Status:
 
     def as_dict(self) -> dict[str, object]:
         """The same as a plain dictionary that `json` can write."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}
