@@ -39,7 +39,7 @@ _LEADING = re.compile(r"\s*(" + "|".join(re.escape(tag) for tag in LANGUAGE_TAGS
 _URL = re.compile(r"(?:https?://|www\.)[!-~]+", re.IGNORECASE)
 
 _STOPS = re.compile(
-    r"(?P<wide>[。！？；｡．؟۔।!?…]*[。！？；｡．؟۔।][。！？；｡．؟۔।!?…]*)|(?P<narrow>…+|[.!?]+|;)|(?P<line>\n)"
+    r"(?P<wide>[。！？；｡．؟۔।!?…]{0,8}[。！？；｡．؟۔।][。！？；｡．؟۔।!?…]*)|(?P<narrow>…+|[.!?]+|;)|(?P<line>\n)"
 )
 _CLOSERS = "”’»』」）】》〉〕］｝)]}"
 _ABBREVIATIONS = frozenset((
@@ -177,16 +177,22 @@ def _without_short(body: str, spans: list[Span], fits: Fits) -> list[Span]:
         return body[slice(*span)].strip()
 
     merged: list[Span] = []
+    spoken = False
+    """Whether the span before has anything to speak."""
     for i, span in enumerate(spans):
+        speaks = _speakable(text(span))
         if merged:
             before = merged[-1]
-            mute = not (_speakable(text(before)) and _speakable(text(span)))
             candidates = (before, span) if i == len(spans) - 1 else (before,)
-            short = any(estimate_seconds(text(candidate)) < SHORT_SECONDS for candidate in candidates)
-            if mute or (short and fits(before[0], span[1])):
+            if not (spoken and speaks) or (
+                any(estimate_seconds(text(candidate)) < SHORT_SECONDS for candidate in candidates)
+                and fits(before[0], span[1])
+            ):
                 merged[-1] = (before[0], span[1])
+                spoken = spoken or speaks
                 continue
         merged.append(span)
+        spoken = speaks
     return merged
 
 

@@ -348,3 +348,16 @@ def test_the_command_of_the_child_reads_stdin_and_writes_stdout() -> None:
     )
     assert out.stdout.startswith(b'{"error": "undecodable"')
     assert child.run_child is run_child
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [b"", b"\n", b"{}", b"[]\n1234", b'{"rate": 24000}\n', b'{"rate": 24000}\n123', b'{"rate": 0}\n1234',
+     b'{"rate": "x"}\n1234', b'{"rate": 1e9}\n1234', b"\xff\xfe\n1234", b"null", b'"error"', b'{"rate": true}\n1234'],
+)  # fmt: skip
+def test_a_child_that_was_taken_over_is_not_believed(reply: bytes) -> None:
+    def lying(entry: str, payload: bytes, *, limits: AudioLimits, timeout: float) -> bytes:
+        return reply
+
+    with pytest.raises(EngineFault, match="no usable answer"):
+        Decoder(lying).decode(b"x")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -75,11 +76,10 @@ class Decoder:
             raise UndecodableAudio(
                 f"the decoder broke down on this file (signal {failure.signal}); {_EXPECTED}", param=param
             ) from None
-        head, _, body = reply.partition(b"\n")
-        answer = json.loads(head)
+        answer, samples = _parsed(reply)
         if "error" in answer:
             raise _refusal(answer, data, param)
-        return Clip(_full_scale(np.frombuffer(body, np.float32), param), int(answer["rate"]))
+        return Clip(_full_scale(samples, param), answer["rate"])
 
     def decode_path(self, path: str | Path, *, param: str = "file") -> Clip:
         """Like `decode`, for a file on disk. Also raises NotFound, and InvalidRequest for what is no regular file."""
@@ -101,8 +101,24 @@ class Decoder:
             raise TooLarge(f"the file has {size} bytes, and at most {self.limits.max_bytes} are accepted", param=param)
 
 
-def _refusal(answer: dict[str, str], data: bytes, param: str) -> EditXError:
-    message = answer["message"]
+def _parsed(reply: bytes) -> tuple[dict[str, Any], Samples]:
+    """The two parts of a reply. Raises EngineFault for one that no decoder of ours gives: a stranger's file may have
+    taken the child over, and what it says is not believed."""
+    head, _, body = reply.partition(b"\n")
+    try:
+        answer = json.loads(head)
+        samples = np.frombuffer(body, np.float32)
+    except ValueError as error:
+        raise EngineFault(f"the audio decoder gave no usable answer: {error}") from None
+    rate = answer.get("rate") if isinstance(answer, dict) else None
+    sound = isinstance(rate, int) and MIN_RATE_HZ <= rate <= MAX_RATE_HZ and len(samples) > 0
+    if not sound and not (isinstance(answer, dict) and "error" in answer):
+        raise EngineFault("the audio decoder gave no usable answer: neither a sound nor an error")
+    return answer, samples
+
+
+def _refusal(answer: dict[str, Any], data: bytes, param: str) -> EditXError:
+    message = str(answer.get("message", ""))[:500]
     if answer["error"] == "too_large":
         return TooLarge(f"the file is too large: {message}", param=param)
     return UndecodableAudio(f"the file is not audio we can read ({found(data)}): {message}; {_EXPECTED}", param=param)
