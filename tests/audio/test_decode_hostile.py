@@ -80,7 +80,7 @@ def test_a_header_that_declares_ten_hours_is_not_believed() -> None:
     assert clip.seconds == pytest.approx(1.0, abs=0.01)
 
 
-@pytest.mark.parametrize(("container", "codec", "seconds"), [("flac", "flac", 4 * 3600), ("ogg", "libopus", 900)])
+@pytest.mark.parametrize(("container", "codec", "seconds"), [("flac", "flac", 3600), ("ogg", "libopus", 600)])
 def test_hours_of_silence_stop_at_the_limit(container: str, codec: str, seconds: int) -> None:
     bomb = silence_bomb(container, codec, seconds)
     assert len(bomb) < seconds * 300
@@ -132,7 +132,7 @@ def test_files_that_name_other_files_or_addresses_open_nothing(visited, tmp_path
             f"[playlist]\nFile1={target}\n",
         ):
             with pytest.raises(UndecodableAudio):
-                DECODER.decode(text.encode())
+                Decoder(in_process).decode(text.encode())
     assert paths == []
 
 
