@@ -26,20 +26,17 @@ def pitch_track(x: NDArray, low: float = 55.0, high: float = 750.0) -> NDArray:
     own = np.fft.irfft(np.abs(np.fft.rfft(np.hanning(size), 4096)) ** 2)[: size // 2 + 1]
     correlation = correlation / np.maximum(correlation[:, :1], 1e-12) / (own / own[0])
     first, last = int(RATE / high), min(int(RATE / low), size // 2 - 1)
-    track = np.zeros(len(windows))
-    floor = np.percentile(power, 98) * 10**-3.5
-    for i, row in enumerate(correlation):
-        if power[i] <= floor:
-            continue
-        peaks = [k for k in range(first, last) if row[k] >= row[k - 1] and row[k] > row[k + 1]]
-        if not peaks:
-            continue
-        best = max(row[k] for k in peaks)
-        if best < 0.6:
-            continue
-        k = next(k for k in peaks if row[k] > 0.9 * best)  # the shortest period, or its multiples would win
-        left, mid, right = row[k - 1], row[k], row[k + 1]
-        track[i] = RATE / (k + 0.5 * (left - right) / (left - 2 * mid + right - 1e-12))
+    here = correlation[:, first:last]
+    peaks = (here >= correlation[:, first - 1 : last - 1]) & (here > correlation[:, first + 1 : last + 1])
+    heights = np.where(peaks, here, 0.0)
+    best = heights.max(axis=1)
+    # the shortest good period: its multiples correlate as well
+    lag = first + np.argmax(heights > 0.9 * best[:, None], axis=1)
+    row = np.arange(len(windows))
+    left, mid, right = (correlation[row, lag + step] for step in (-1, 0, 1))
+    period = lag + 0.5 * (left - right) / (left - 2 * mid + right - 1e-12)
+    voiced = (power > np.percentile(power, 98) * 10**-3.5) & (best >= 0.6)
+    track = np.where(voiced, RATE / period, 0.0)
     padded = np.pad(track, 2)
     return np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=1)
 

@@ -26,6 +26,12 @@ from tests.engines.lite.measure import (
 )
 
 
+@pytest.fixture(scope="module")
+def woman(woman: Voice) -> Voice:
+    """Her first sentence, with the pause after it."""
+    return Voice(woman.samples[: int(4.4 * RATE)], woman.transcript)
+
+
 def changed(voice: Voice, **fields: float) -> NDArray:
     x = voice.samples
     plan = plan_change(x, world.pitch(x), Change(**fields), np.random.default_rng(1))
