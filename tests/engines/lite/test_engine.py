@@ -29,6 +29,12 @@ ALL_KINDS: list[Step] = [
 by_kind = pytest.mark.parametrize("step", ALL_KINDS, ids=lambda step: step.kind)
 
 
+@pytest.fixture(scope="module")
+def woman(woman: Voice) -> Voice:
+    """Her first words: enough for several segments when repeated."""
+    return Voice(woman.samples[: int(2.9 * RATE)], "The morning light came slowly over the hills")
+
+
 def test_opening_reports_progress_and_needs_no_gpu() -> None:
     seen: list[Progress] = []
     engine = open_engine("lite", {"anything": 1}, seen.append)
