@@ -129,3 +129,8 @@ def test_health_answers_while_a_model_loads_and_works(server: RunningServer) -> 
         next(pieces)
         for _ in range(20):
             assert httpx.get(f"{server.url}/healthz", timeout=2).json() == {"status": "ok"}
+
+
+def test_a_wrong_method_is_told_the_right_ones(server: RunningServer) -> None:
+    assert server.client.put("/v1/voices/alloy").headers["Allow"] == "DELETE, GET"
+    assert server.client.get("/v1/audio/speech").headers["Allow"] == "POST"

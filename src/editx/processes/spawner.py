@@ -21,7 +21,6 @@ from pathlib import Path
 
 import msgspec
 
-import editx
 from editx.processes import zygote as zygotes
 from editx.processes.failures import ChildFailed
 from editx.processes.logs import LogPipe
@@ -232,7 +231,7 @@ class Spawner:
 
     def _python(self, module: str, theirs: socket.socket, log_write: int) -> subprocess.Popen[bytes]:
         """A fresh interpreter running `module` with a socket; it finds this very package first."""
-        home = str(Path(editx.__file__).parent.parent)
+        home = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
         return subprocess.Popen(
             [sys.executable, "-P", "-m", module, str(theirs.fileno()), str(os.getpid())],

@@ -12,6 +12,7 @@ from fastapi.middleware.cors import CORSMiddleware
 
 import editx
 from editx.audio.codec import AudioLimits, Decoder
+from editx.audio.launched import launched
 from editx.backends.local import LocalBackend
 from editx.processes.launcher import Launcher
 from editx.server import edits, errors, health, library, models, replies, speech
@@ -28,7 +29,7 @@ log = logging.getLogger("editx.worker")
 EXTRA_THREADS = 32
 """Threads for jobs beyond those that may wait in the queue: for the ones at work, loads and unloads."""
 
-PRELOADED = ("editx.worker.host", "editx.audio.decode_child")
+PRELOADED = ("editx.worker.host", "editx.audio.launched", "editx.audio.decode_child")
 """What children need to have imported; the zygote does it once for all."""
 
 DESCRIPTION = """Voice cloning and speech editing with Step-Audio-EditX, behind OpenAI's speech API.
@@ -87,9 +88,10 @@ def open_service(settings: Settings, metrics: Metrics) -> Iterator[Service]:
     with contextlib.ExitStack() as stack:
         launcher = stack.enter_context(Launcher(zygote=settings.zygote, preload=PRELOADED, on_log=_log_worker))
         backend = stack.enter_context(contextlib.closing(LocalBackend(settings, launcher, metrics.lifecycle)))
-        decoder = Decoder(limits=AudioLimits(max_bytes=settings.max_body, max_seconds=settings.max_audio_seconds))
+        limits = AudioLimits(max_bytes=settings.max_body, max_seconds=settings.max_audio_seconds)
+        decoder = Decoder(launched(launcher), limits)
         studio = Studio(backend, default_variant=settings.default_variant, max_text_chars=settings.max_text_chars)
-        voices = stack.enter_context(contextlib.closing(VoiceLibrary(settings.data_dir / "voices")))
+        voices = stack.enter_context(contextlib.closing(VoiceLibrary(settings.data_dir / "voices", decoder=decoder)))
         runner = stack.enter_context(
             contextlib.closing(Runner(studio, metrics, threads=settings.queue_size + EXTRA_THREADS))
         )

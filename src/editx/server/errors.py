@@ -5,6 +5,7 @@ from __future__ import annotations
 import http
 import logging
 import math
+import re
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -106,12 +107,26 @@ def install(app: FastAPI) -> None:
             return error_response(error.error)
         message = f"{error.detail}: {request.method} {request.url.path}"
         code = http.HTTPStatus(error.status_code).name.lower()
-        return JSONResponse(error_body(error.status_code, message, code=code), error.status_code, error.headers)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_methods(app, request.url.path))
+        return JSONResponse(error_body(error.status_code, message, code=code), error.status_code, headers)
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
         log.error("a defect answered %s %s", request.method, request.url.path, exc_info=error)
         return JSONResponse(error_body(500, "an unexpected error; the server's log has it", code="internal"), 500)
+
+
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """Every method that is answered at this path; the router itself names those of one route only."""
+    found = {
+        method.upper()
+        for template, operations in app.openapi()["paths"].items()
+        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path)
+        for method in operations
+    }
+    return sorted(found)
 
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
