@@ -36,6 +36,7 @@ def open_faulty(variant, options, report):
             threading.Event().wait()
         case "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
+            threading.Event().wait()
         case "raise":
             raise RuntimeError("the weights are for another model")
         case "refuse":
@@ -110,7 +111,8 @@ class Faulty:
 
     def _stop(self, argument, clip, context):
         os.kill(os.getpid(), signal.SIGSTOP)
-        yield clip
+        threading.Event().wait()  # the signal need not stop this very thread first
+        yield
 
     def _flood(self, argument, clip, context):
         for _ in range(int(argument)):
@@ -147,6 +149,18 @@ class Faulty:
         finally:
             self._note(f"freed {argument}")
 
+    def _obedient(self, argument, clip, context):
+        """Waits for nothing but to be told to stop."""
+        told = threading.Event()
+        context.cancellation.on_cancel(told.set)
+        self._note(f"began {argument}")
+        try:
+            told.wait()
+            context.cancellation.raise_if_cancelled()
+            yield clip
+        finally:
+            self._note(f"freed {argument}")
+
     def _gated(self, argument, clip, context):
         """One chunk for each byte in the gate, until the byte is a zero."""
         self._note(f"began {argument}")
@@ -158,9 +172,10 @@ class Faulty:
             self._note(f"freed {argument}")
 
     def _deaf(self, argument, clip, context):
-        """Yields once, then never looks at the cancellation."""
-        yield Progress("generation")
+        """Never looks at the cancellation."""
+        self._note("began")
         threading.Event().wait()
+        yield
 
     def _chatty(self, argument, clip, context):
         """Thousands of reports, and the wish that nobody keeps them all."""
@@ -190,7 +205,9 @@ class Faulty:
         for fd in range(3, 64):
             try:
                 if stat.S_ISSOCK(os.fstat(fd).st_mode):
-                    socket.socket(fileno=fd).shutdown(socket.SHUT_WR)
+                    ours = socket.socket(fileno=fd)
+                    ours.shutdown(socket.SHUT_WR)
+                    ours.detach()
             except OSError:
                 pass
         threading.Event().wait()

@@ -11,7 +11,11 @@ _JOIN_BELOW = 1 << 16
 
 
 class BrokenFrame(Exception):
-    """What arrived is no frame: it was cut short, or says it is longer than allowed."""
+    """What arrived is no frame: it says it is longer than allowed."""
+
+
+class CutShort(BrokenFrame):
+    """The other end went away in the middle of a frame."""
 
 
 def send(sock: socket.socket, body: bytes | bytearray | memoryview, *, deadline: float | None = None) -> None:
@@ -29,21 +33,22 @@ def send(sock: socket.socket, body: bytes | bytearray | memoryview, *, deadline:
 def receive(sock: socket.socket, limit: int, *, deadline: float | None = None) -> bytearray | None:
     """The next frame's body, or None when the other end has closed between two frames.
 
-    Raises BrokenFrame for one cut short or longer than `limit` bytes, TimeoutError when `deadline` passes.
+    Raises CutShort for one that ends early, BrokenFrame for one longer than `limit` bytes, TimeoutError when
+    `deadline` passes.
     """
     header = bytearray(_LENGTH.size)
     got = _fill(sock, header, deadline)
     if got == 0:
         return None
     if got < len(header):
-        raise BrokenFrame(f"a frame was cut short after {got} of the {len(header)} bytes of its length")
+        raise CutShort(f"a frame was cut short after {got} of the {len(header)} bytes of its length")
     (length,) = _LENGTH.unpack(header)
     if length > limit:
         raise BrokenFrame(f"a frame of {length} bytes was announced, and at most {limit} are allowed")
     body = bytearray(length)
     got = _fill(sock, body, deadline)
     if got < length:
-        raise BrokenFrame(f"a frame was cut short after {got} of its {length} bytes")
+        raise CutShort(f"a frame was cut short after {got} of its {length} bytes")
     return body
 
 

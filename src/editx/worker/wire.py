@@ -155,6 +155,8 @@ def _receive(sock: socket.socket, decoder: msgspec.msgpack.Decoder[_Frame]) -> _
     try:
         body = frames.receive(sock, MAX_FRAME_BYTES)
         return None if body is None else decoder.decode(body)
+    except frames.CutShort:
+        return None  # it died while it spoke, which is no fault of the frame
     except frames.BrokenFrame as error:
         raise WireError(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, EditXError) as error:
