@@ -422,6 +422,20 @@ def test_force_unload_lets_leases_drain_and_later_callers_get_a_fresh_load() -> 
     assert not lease.revoked
 
 
+def test_an_unload_waits_for_the_last_of_several_leases_even_when_others_queue() -> None:
+    rig = Rig()
+    first, second = rig.lease(), rig.lease()
+    rig.manager.force_unload(timeout=0)
+    later = rig.manager.request()
+    first.release()
+    rig.jobs.run_all()
+    assert not second.revoked
+    assert rig.factory.made[0].closed == 0
+    second.release()
+    rig.jobs.run_all()
+    assert later.result(0).generation == 2
+
+
 def test_leases_that_do_not_drain_are_revoked_at_the_deadline() -> None:
     rig = Rig(drain_timeout=7)
     lease = rig.lease()
@@ -760,16 +774,26 @@ def test_a_model_that_dies_while_it_drains_frees_the_unload() -> None:
 
 def test_a_model_that_is_dead_on_arrival_is_a_failed_load() -> None:
     class StillBorn(Model):
+        born_dead = True
+
         def watch(self, callback: Callable[[BaseException], None]) -> None:
-            callback(ModelCrashed("died while loading"))
+            if StillBorn.born_dead:
+                callback(ModelCrashed("died while loading"))
 
     rig = Rig(Factory(StillBorn))
     ticket = rig.manager.request()
+    rig.manager.sign_of_life("weights", 0.9)
     rig.jobs.run_all()
     assert isinstance(failure(ticket), ModelCrashed)
     assert rig.state == "unloaded"
     assert rig.factory.made[0].closed == 1
     assert rig.status("crashes") == 1
+    StillBorn.born_dead = False
+    again = rig.manager.request()
+    assert rig.status("load_stage") is None
+    assert rig.status("load_fraction") is None
+    rig.jobs.run_all()
+    assert again.result(0).held
 
 
 def test_a_model_whose_watch_raises_is_a_failed_load() -> None:

@@ -207,9 +207,8 @@ class Machine(Generic[T]):
     def borrow_from(self, lease: Lease[T]) -> T:
         """End `lease` and go on as `borrow` does."""
         model = lease.model
+        self._keep = self.default_keep
         self._end(lease, self._unpinned_keep())
-        if self.state is State.READY:
-            self.borrow()
         return model
 
     def position(self, ticket: Ticket[T]) -> int | None:

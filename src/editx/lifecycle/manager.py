@@ -80,7 +80,6 @@ class LazyModelManager(Generic[T]):
     ) -> None:
         if not callable(model_factory):
             raise InvalidRequest(f"model_factory must be callable, not {model_factory!r}", param="model_factory")
-        self.name = name
         # Neither has a thread before there is something to do; a clock or spawn of the caller's is the caller's to end.
         self._clock = MonotonicClock(f"editx-{name}-clock")
         self._threads = Threads(f"editx-{name}")
