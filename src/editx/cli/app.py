@@ -23,7 +23,12 @@ class _Command(TyperCommand):
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 for _name, _command, _summary in (
     ("serve", serve.serve, "Serve the HTTP API."),
     ("clone", clone.clone, "Say a text in a cloned voice."),
@@ -67,6 +72,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; errors raised on purpose become a line on stderr."""
     as_json = "--json" in arguments
     try:
+        _check_text(arguments)
         code = app(list(arguments), prog_name="editx", standalone_mode=False)
     except EditXError as error:
         return report_error(error, as_json=as_json)
@@ -75,6 +81,13 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return report_error(Cancelled("interrupted"), as_json=as_json)
     return code if isinstance(code, int) else 0
+
+
+def _check_text(arguments: Sequence[str]) -> None:
+    """Refuse arguments that are not text: nobody could speak, store or print them."""
+    for number, argument in enumerate(arguments, 1):
+        if any("\ud800" <= char <= "\udfff" for char in argument):
+            raise InvalidRequest(f"argument {number} is not UTF-8: {argument!a}")
 
 
 def _usage(error: TyperException) -> EditXError:

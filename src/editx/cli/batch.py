@@ -52,7 +52,7 @@ def batch(
     """
     from editx.audio.codec import FORMATS
     from editx.cli.batch_run import BatchRun
-    from editx.cli.files import check_free, make_folder
+    from editx.cli.files import check_free, make_folder, sweep
     from editx.cli.journal import JOURNAL, Journal
     from editx.cli.making import open_maker
     from editx.cli.manifest import Defaults, read_manifest
@@ -61,14 +61,16 @@ def batch(
     if format not in FORMATS:
         raise InvalidRequest(f"{format!r} is no audio format; use one of: {', '.join(FORMATS)}", param="--format")
     with open_maker(settings, server, api_key) as maker:
+        at_once = jobs or maker.jobs(variant)
         lines = read_manifest(manifest, out, Defaults(format, variant, seed), maker.transcript)
         make_folder(out)
         if not (out / JOURNAL).exists():  # else the folder is this batch's own
             check_free([out / line.out for line in lines if (out / line.out).parent.is_dir()], force=force)
         with closing(Journal(out)) as journal:
+            sweep(out / line.out for line in lines)
             todo = [line for line in lines if not journal.done(line.digest, line.out)]
             run = BatchRun(maker, out, variant, journal, as_json)
-            failed = cancellable(lambda cancellation: run.all(todo, len(lines), jobs or maker.jobs, cancellation))
+            failed = cancellable(lambda cancellation: run.all(todo, len(lines), at_once, cancellation))
     done, skipped = len(todo) - len(failed), len(lines) - len(todo)
     if as_json:
         results = str(out / JOURNAL)

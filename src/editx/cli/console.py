@@ -35,6 +35,7 @@ EXIT_CODES: dict[type[errors.EditXError], int] = {
 _FLAGS = {
     "transcript": "--transcript", "variant": "--variant", "seed": "--seed", "voice": "--voice", "speed": "--speed",
     "language": "--language", "response_format": "--format", "text": "TEXT", "file": "FILE", "name": "NAME",
+    "data_dir": "--data-dir", "config": "--config", "port": "--port",
 }  # fmt: skip
 """Where on a command line the parameters that errors name are given."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
@@ -65,6 +66,17 @@ def write_whole(path: Path, data: bytes) -> None:
                 part.unlink()
     except OSError as error:
         raise InvalidRequest(f"cannot write {path}: {error.strerror}", param="--out") from error
+
+
+def sweep(paths: Iterable[Path]) -> None:
+    """Remove what `write_whole` left of `paths` where it was killed. Nothing else may be writing them now."""
+    names: dict[Path, set[str]] = {}
+    for path in paths:
+        names.setdefault(path.parent, set()).add(path.name[:100])
+    for folder, ours in names.items():
+        for part in folder.glob(".*.part") if folder.is_dir() else ():
+            if (found := re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.part", part.name)) and found[1] in ours:
+                part.unlink(missing_ok=True)
 
 
 def make_folder(path: Path) -> None:

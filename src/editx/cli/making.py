@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,20 @@ from editx.settings import Settings
 STDOUT = Path("-")
 
 
-def open_maker(settings: Settings, server: str | None, api_key: str | None) -> Maker:
-    """The server's engine where a server is named, else one in this process."""
+@contextlib.contextmanager
+def open_maker(settings: Settings, server: str | None, api_key: str | None) -> Iterator[Maker]:
+    """The engine of a server where one is named, else one in this process, gone when the context ends."""
     log_to_stderr(settings)
     if server:
         from editx.cli.remote import Connection, RemoteMaker
 
-        return RemoteMaker(Connection(server, api_key))
+        yield RemoteMaker(Connection(server, api_key))
+        return
     from editx.cli.local import LocalMaker
+    from editx.workshop import open_workshop
 
-    return LocalMaker(settings)
+    with open_workshop(settings, lambda event: None) as workshop:
+        yield LocalMaker(workshop)
 
 
 def make_one(order: Order, settings: Settings, server: str | None, api_key: str | None) -> Made:

@@ -12,7 +12,7 @@ from editx.cli.options import ApiKey, AsJson, Server, with_settings
 from editx.errors import InvalidRequest
 from editx.settings import Settings
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
 VariantName = Annotated[str, typer.Argument(metavar="VARIANT", help="base, awq, bnb or lite.", show_default=False)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from editx.cancellation import Cancellation
 from editx.recipe import AnyStep, Step
@@ -70,12 +70,9 @@ Notify = Callable[[Stage], None]
 class Maker(Protocol):
     """Carries out orders: in this process, or through a server. Safe to use from several threads."""
 
-    jobs: int
-    """How many orders are worth giving at once."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *error: object) -> None: ...
+    def jobs(self, variant: str | None) -> int:
+        """How many orders for a variant are worth giving at once. Raises NotFound or LoadFailed."""
+        ...
 
     def make(self, order: Order, notify: Notify, cancellation: Cancellation) -> Made:
         """Carry out one order. Blocks; raises EditXError, and Cancelled soon after it was cancelled."""

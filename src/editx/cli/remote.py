@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import httpx
@@ -22,6 +22,8 @@ from editx.errors import Cancelled, EditXError, EngineFault, InvalidRequest, Mod
 from editx.recipe import Clone, Step, parse_step
 
 CONNECT_TIMEOUT_S = 10.0
+JOBS = 4
+"""Enough to keep the slots of any engine busy; what does not fit waits in the server."""
 _BY_STATUS: dict[int, type[EditXError]] = {
     404: errors.NotFound, 409: errors.Conflict, 413: errors.TooLarge, 429: errors.QueueFull,
     503: errors.ModelUnavailable, 504: errors.Stalled,
@@ -84,16 +86,11 @@ class Connection:
 class RemoteMaker:
     """A `Maker` that asks a server."""
 
-    jobs = 4
-
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
+    def jobs(self, variant: str | None) -> int:
+        return JOBS
 
     def transcript(self, voice: str) -> str:
         found: str = self._connection.json("GET", f"/v1/voices/{quote(voice, safe='')}")["transcript"]

@@ -14,5 +14,7 @@ def serve(settings: Settings) -> None:
     Flags win over variables, variables over the file.
     """
     from editx.server import run
+    from editx.workshop import open_voices
 
+    open_voices(settings).close()  # a directory that cannot be used is said before anything is started
     run.serve(settings)

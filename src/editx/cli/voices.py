@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
@@ -18,7 +16,7 @@ from editx.settings import Settings
 if TYPE_CHECKING:
     from editx.voices import Voice, VoiceLibrary
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the voice.", show_default=False)]
 LIBRARY_SETTINGS = ("data_dir",)
@@ -139,12 +137,10 @@ def delete(
         print(f"deleted {name}")
 
 
-@contextlib.contextmanager
-def _library(settings: Settings) -> Iterator[VoiceLibrary]:
-    from editx.voices import VoiceLibrary
+def _library(settings: Settings) -> VoiceLibrary:
+    from editx.workshop import open_voices
 
-    with VoiceLibrary(settings.data_dir / "voices") as library:
-        yield library
+    return open_voices(settings)
 
 
 def _connect(server: str, api_key: str | None) -> Any:

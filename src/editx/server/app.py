@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -11,26 +10,16 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 import editx
-from editx.audio.codec import AudioLimits, Decoder
-from editx.audio.launched import launched
-from editx.backends.local import LocalBackend
-from editx.processes.launcher import Launcher
 from editx.server import edits, errors, health, library, models, replies, speech
 from editx.server.gate import Gate
 from editx.server.jobs import Runner
 from editx.server.metrics import Metrics
 from editx.server.service import Service
 from editx.settings import Settings
-from editx.studio import Studio
-from editx.voices import VoiceLibrary
-
-log = logging.getLogger("editx.worker")
+from editx.workshop import open_workshop
 
 EXTRA_THREADS = 32
 """Threads for jobs beyond those that may wait in the queue: for the ones at work, loads and unloads."""
-
-PRELOADED = ("editx.worker.host", "editx.audio.launched", "editx.audio.decode_child")
-"""What children need to have imported; the zygote does it once for all."""
 
 DESCRIPTION = """Voice cloning and speech editing with Step-Audio-EditX, behind OpenAI's speech API.
 
@@ -85,19 +74,10 @@ def create_app(settings: Settings) -> FastAPI:
 @contextlib.contextmanager
 def open_service(settings: Settings, metrics: Metrics) -> Iterator[Service]:
     """Everything a server holds, and its end: no process, thread or file is left behind."""
-    with contextlib.ExitStack() as stack:
-        launcher = stack.enter_context(Launcher(zygote=settings.zygote, preload=PRELOADED, on_log=_log_worker))
-        backend = stack.enter_context(contextlib.closing(LocalBackend(settings, launcher, metrics.lifecycle)))
-        limits = AudioLimits(max_bytes=settings.max_body, max_seconds=settings.max_audio_seconds)
-        decoder = Decoder(launched(launcher), limits)
-        studio = Studio(backend, default_variant=settings.default_variant, max_text_chars=settings.max_text_chars)
-        voices = stack.enter_context(contextlib.closing(VoiceLibrary(settings.data_dir / "voices", decoder=decoder)))
-        runner = stack.enter_context(
-            contextlib.closing(Runner(studio, metrics, threads=settings.queue_size + EXTRA_THREADS))
-        )
-        metrics.watch(backend)
-        yield Service(settings, studio, voices, decoder, runner, metrics)
-
-
-def _log_worker(label: str, pid: int, line: str) -> None:
-    log.info("%s[%d] %s", label, pid, line)
+    threads = settings.queue_size + EXTRA_THREADS
+    with (
+        open_workshop(settings, metrics.lifecycle) as workshop,
+        contextlib.closing(Runner(workshop.studio, metrics, threads=threads)) as runner,
+    ):
+        metrics.watch(workshop.backend)
+        yield Service(settings, workshop.studio, workshop.voices, workshop.decoder, runner, metrics)

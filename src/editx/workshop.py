@@ -1,0 +1,65 @@
+"""Everything that makes speech in one process, put together from the settings: what servers and commands both need."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from editx.audio.codec import AudioLimits, Decoder
+from editx.audio.launched import launched
+from editx.backends.base import Backend
+from editx.backends.local import LocalBackend
+from editx.errors import InvalidRequest
+from editx.lifecycle import Observer
+from editx.processes.launcher import Launcher
+from editx.settings import Settings
+from editx.studio import Studio
+from editx.voices import VoiceLibrary
+
+log = logging.getLogger("editx.worker")
+
+PRELOADED = ("editx.worker.host", "editx.audio.launched", "editx.audio.decode_child")
+"""What children need to have imported; the zygote does it once for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """The parts; no model is loaded before one is needed."""
+
+    backend: Backend
+    studio: Studio
+    voices: VoiceLibrary
+    decoder: Decoder
+
+
+@contextlib.contextmanager
+def open_workshop(settings: Settings, observer: Observer) -> Iterator[Workshop]:
+    """A workshop, and its end: no process, thread or file is left behind. `observer` hears of every load and unload.
+
+    Raises InvalidRequest when the data directory cannot be used.
+    """
+    with contextlib.ExitStack() as stack:
+        launcher = stack.enter_context(Launcher(zygote=settings.zygote, preload=PRELOADED, on_log=_log_worker))
+        backend = stack.enter_context(contextlib.closing(LocalBackend(settings, launcher, observer)))
+        limits = AudioLimits(max_bytes=settings.max_body, max_seconds=settings.max_audio_seconds)
+        decoder = Decoder(launched(launcher), limits)
+        studio = Studio(backend, default_variant=settings.default_variant, max_text_chars=settings.max_text_chars)
+        voices = stack.enter_context(open_voices(settings, decoder))
+        yield Workshop(backend, studio, voices, decoder)
+
+
+def open_voices(settings: Settings, decoder: Decoder | None = None) -> VoiceLibrary:
+    """The voice library of these settings; close it. Raises InvalidRequest when its directory cannot be used."""
+    directory = settings.data_dir / "voices"
+    try:
+        return VoiceLibrary(directory, decoder=decoder)
+    except (OSError, sqlite3.Error) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise InvalidRequest(f"the voices in {directory} cannot be used: {reason}", param="data_dir") from error
+
+
+def _log_worker(label: str, pid: int, line: str) -> None:
+    log.info("%s[%d] %s", label, pid, line)
