@@ -118,6 +118,23 @@ def test_cancelled_while_listening(engine: LiteEngine, woman: Voice) -> None:
         next(items)
 
 
+def test_a_voice_heard_before_is_remembered_and_sounds_the_same(woman: Voice) -> None:
+    reference = clip_of(np.tile(woman.samples, 3))
+    fresh, keeping = LiteEngine(remembered=0), LiteEngine(remembered=1)
+    expected = run(fresh, Clone("Once more."), reference, woman.transcript)
+
+    def listening(engine: LiteEngine, clip: Clip) -> int:
+        items = engine.run(Clone("Once more."), clip, Context(woman.transcript))
+        return sum(isinstance(item, Progress) and item.stage == "preprocessing" for item in items)
+
+    first = listening(keeping, reference)
+    assert listening(keeping, reference) < first
+    assert np.array_equal(run(keeping, Clone("Once more."), reference, woman.transcript), expected)
+    listening(keeping, woman.clip)
+    assert listening(keeping, reference) == first, "one is remembered, and that is another one now"
+    assert listening(fresh, reference) == first
+
+
 def test_runs_at_once_do_not_disturb_each_other(engine: LiteEngine, woman: Voice) -> None:
     alone = [run(engine, step, woman.clip, woman.transcript, seed=3) for step in ALL_KINDS]
     together: list[NDArray | None] = [None] * len(ALL_KINDS)

@@ -6,6 +6,8 @@ option does, in milliseconds and on any machine; it is no substitute for the mod
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator
 
 import numpy as np
@@ -15,11 +17,11 @@ from editx.audio.clip import Clip, Samples
 from editx.engines.base import Context, Memory, Progress
 from editx.engines.lite import clone
 from editx.engines.lite.denoise import denoise
-from editx.engines.lite.espeak import speaker
+from editx.engines.lite.espeak import Manner, speaker
 from editx.engines.lite.options import change_for
 from editx.engines.lite.paralinguistic import insert_sounds
 from editx.engines.lite.plan import plan_change
-from editx.engines.lite.profile import profile
+from editx.engines.lite.profile import Profile, profile
 from editx.engines.lite.render import render
 from editx.engines.lite.sound import HOP, RATE, Floats, at_engine_rate, is_silent
 from editx.engines.lite.vad import remove_silence
@@ -36,9 +38,18 @@ Work = Iterator[Progress | tuple[Floats, float]]
 
 
 class LiteEngine:
-    """Applies steps with espeak-ng and WORLD. Holds nothing between runs, so any number may be under way at once."""
+    """Applies steps with espeak-ng and WORLD; any number of runs may be under way at once.
+
+    Between runs it only keeps how the `remembered` voices cloned last were heard, so that cloning one again starts at
+    once; 0 remembers none. What is made is the same either way.
+    """
 
     sample_rate: int = RATE
+
+    def __init__(self, remembered: int = 32) -> None:
+        self._remembered = remembered
+        self._lock = threading.Lock()
+        self._references: OrderedDict[tuple[str, str], tuple[Profile, Manner]] = OrderedDict()
 
     def run(self, step: Step, clip: Clip, context: Context) -> Iterator[Progress | Clip]:
         """Apply `step` to `clip`; yields progress and chunks of at most 0.5 s at 24 kHz. See `engines.base.Engine`.
@@ -53,7 +64,7 @@ class LiteEngine:
         tick()
         yield Progress("preprocessing", 0.0)
         sent = 0
-        for item in self._work(step, at_engine_rate(clip), context):
+        for item in self._work(step, clip, context):
             tick()
             if isinstance(item, Progress):
                 yield item
@@ -74,16 +85,21 @@ class LiteEngine:
     def close(self) -> None:
         """Nothing to give back; espeak-ng belongs to the process."""
 
-    def _work(self, step: Step, x: Samples, context: Context) -> Work:
+    def _work(self, step: Step, clip: Clip, context: Context) -> Work:
         """Listen first where the step has to, then give the result's samples piece by piece."""
         tick = context.cancellation.raise_if_cancelled
         rng = np.random.default_rng(context.seed)
+        if isinstance(step, Clone):
+            reference, manner = yield from self._hear(clip, context)
+            said = clone.speak(step.text, manner, tick)
+            f0 = yield from _listen(said, tick)
+            yield from render(said, clone.plan_clone(said, f0, reference, rng))
+            return
+        x = at_engine_rate(clip)
         if isinstance(step, Vad):
             yield from remove_silence(x)
         elif isinstance(step, Denoise):
             yield from denoise(x)
-        elif isinstance(step, Clone):
-            yield from self._clone(step, x, context, rng)
         elif isinstance(step, Paralinguistic):
             heard = x[: _LONGEST_REFERENCE_S * RATE]
             speaker_profile = profile(heard, (yield from _listen(heard, tick)))
@@ -94,26 +110,38 @@ class LiteEngine:
             f0 = yield from _listen(x, tick)
             yield from render(x, plan_change(x, f0, change_for(step), rng))
 
-    def _clone(self, step: Clone, x: Samples, context: Context, rng: np.random.Generator) -> Work:
-        tick = context.cancellation.raise_if_cancelled
-        if len(x) < _SHORTEST:
-            raise InvalidRequest(
-                f"the reference recording is {len(x) / RATE:.3f} s long; give at least {_SHORTEST / RATE} s, "
-                "better 3 to 30 s",
-                param="audio",
-            )
-        if is_silent(x):
-            raise InvalidRequest(
-                "the reference recording is silent; send one with the voice to be cloned", param="audio"
-            )
-        heard = x[: _LONGEST_REFERENCE_S * RATE]
-        reference = profile(heard, (yield from _listen(heard, tick)))
-        manner = clone.manner_for(reference)
-        if len(heard) == len(x):  # of a longer recording nobody knows which words were heard
-            manner = clone.at_tempo(manner, clone.tempo_of(reference, context.transcript, manner, tick))
-        said = clone.speak(step.text, manner, tick)
-        f0 = yield from _listen(said, tick)
-        yield from render(said, clone.plan_clone(said, f0, reference, rng))
+    def _hear(self, clip: Clip, context: Context) -> Generator[Progress, None, tuple[Profile, Manner]]:
+        """What the voice in a reference recording is like, and how espeak comes nearest to it."""
+        key = clip.digest(), context.transcript
+        with self._lock:
+            known = self._references.get(key)
+            if known is not None:
+                self._references.move_to_end(key)
+        if known is None:
+            known = yield from _hear_reference(at_engine_rate(clip), context)
+            with self._lock:
+                self._references[key] = known
+                while len(self._references) > self._remembered:
+                    self._references.popitem(last=False)
+        return known
+
+
+def _hear_reference(x: Samples, context: Context) -> Generator[Progress, None, tuple[Profile, Manner]]:
+    tick = context.cancellation.raise_if_cancelled
+    if len(x) < _SHORTEST:
+        raise InvalidRequest(
+            f"the reference recording is {len(x) / RATE:.3f} s long; give at least {_SHORTEST / RATE} s, "
+            "better 3 to 30 s",
+            param="audio",
+        )
+    if is_silent(x):
+        raise InvalidRequest("the reference recording is silent; send one with the voice to be cloned", param="audio")
+    heard = x[: _LONGEST_REFERENCE_S * RATE]
+    reference = profile(heard, (yield from _listen(heard, tick)))
+    manner = clone.manner_for(reference)
+    if len(heard) == len(x):  # of a longer recording nobody knows which words were heard
+        manner = clone.at_tempo(manner, clone.tempo_of(reference, context.transcript, manner, tick))
+    return reference, manner
 
 
 def _listen(x: NDArray[np.floating], tick: Callable[[], None]) -> Generator[Progress, None, Floats]:
