@@ -122,7 +122,7 @@ class Faulty:
     def _allocate(self, argument, clip, context):
         blocks = []
         while True:
-            blocks.append(np.ones(16 << 20, np.uint8))
+            blocks.append(np.empty(16 << 20, np.uint8))
             yield Progress("generation")
 
     def _raise(self, argument, clip, context):

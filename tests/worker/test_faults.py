@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import psutil
 import pytest
@@ -183,7 +184,10 @@ def test_a_killed_zygote_fails_requests_and_the_next_load_works(launcher, factor
 @pytest.mark.parametrize("mode", ["zygote", "plain"])
 def test_no_worker_survives_its_server(mode):
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.worker.server", mode], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "tests.worker.server", mode],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
     with server:
         pids = [int(pid) for pid in server.stdout.readline().split()]

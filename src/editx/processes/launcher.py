@@ -89,22 +89,24 @@ class Launcher:
         deadline = time.monotonic() + timeout
         child = self.launch(entry, label=label, args=args, limits=limits)
         try:
-            with child.socket:
-                answer = _exchange(child, payload, max_answer, deadline)
-            if answer is None:
-                # Its socket is closed, so it has ended or is about to, and how it ends is the reason.
-                if child.wait(_LAST_WORDS_S) is None:
-                    raise ChildFailed(f"{label} ended the conversation without an answer and was killed")
-                words = f": {child.last_line}" if child.last_line else ""
-                raise ChildFailed(f"{label} {child.exit_description()}{words}", exit_code=child.exit_code)
-            return answer
+            answer = _exchange(child, payload, max_answer, deadline)
+            if answer is not None:
+                return answer
+            # Its socket is closed, so it has ended or is about to, and how it ends is the reason.
+            if child.wait(_LAST_WORDS_S) is None:
+                raise ChildFailed(f"{label} ended the conversation without an answer and was killed")
+            words = f": {child.last_line}" if child.last_line else ""
+            raise ChildFailed(f"{label} {child.exit_description()}{words}", exit_code=child.exit_code)
         except TimeoutError:
             raise ChildTimedOut(f"{label} gave no answer within {timeout:g} s and was killed") from None
-        except frames.BrokenFrame as error:
+        except frames.CutShort as error:
             child.wait(_LAST_WORDS_S)
-            raise ChildFailed(f"{label} gave no usable answer: {error}", exit_code=child.exit_code) from None
+            raise ChildFailed(f"{label} {child.exit_description()}: {error}", exit_code=child.exit_code) from None
+        except frames.BrokenFrame as error:
+            raise ChildFailed(f"{label} gave no usable answer and was killed: {error}") from None
         finally:
             child.kill()
+            child.socket.close()
 
     def close(self) -> None:
         """Kill every child, wait for their end, and give everything back. Safe to call twice."""
