@@ -1,0 +1,106 @@
+"""The text tokenizer: sentencepiece on the checkpoint's `tokenizer.model`, safe against ids hidden in text (spec 20 §1)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Protocol
+
+import sentencepiece
+
+from editx.engines.step.text.pieces import user_defined
+from editx.errors import InvalidRequest, LoadFailed
+
+BOS, EOT, BOT = 1, 3, 4
+"""`<s>`, `<|EOT|>` and `<|BOT|>`."""
+
+
+class TextTokenizer(Protocol):
+    """Turns text into ids. Special and audio ids never come out of it, whatever the text says."""
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of text that follows a special token or an audio token: without the dummy prefix. E(x) of the spec."""
+        ...
+
+    def encode_section(self, text: str) -> list[int]:
+        """Ids of text encoded on its own: id 1, then with the dummy prefix. P(x) of the spec, for legacy framing."""
+        ...
+
+
+class SentencePieceTokenizer:
+    """`TextTokenizer` on a sentencepiece model file."""
+
+    def __init__(self, model: Path) -> None:
+        """Read `model`. Raises LoadFailed for a file that is missing, damaged or of another kind of tokenizer."""
+        self.path = model
+        try:
+            proto = model.read_bytes()
+        except OSError as error:
+            raise LoadFailed(f"cannot read the text tokenizer {model}: {error.strerror}; fetch it again") from error
+        self._pieces = sentencepiece.SentencePieceProcessor()
+        try:
+            loaded = bool(proto) and self._pieces.LoadFromSerializedProto(proto)
+        except RuntimeError:
+            loaded = False
+        if not loaded:
+            raise LoadFailed(f"{model} is damaged: it is no sentencepiece model; fetch it again")
+        self.vocab_size: int = self._pieces.GetPieceSize()
+        # A newline is never inside a piece, so text behind one is encoded as if nothing stood before it.
+        self._lead: list[int] = self._pieces.EncodeAsIds("\n")
+        if len(self._lead) != 2 or not self._pieces.IsByte(self._lead[1]):
+            raise LoadFailed(
+                f"{model} is not the model's tokenizer: a newline should be a lone space and a byte, and is "
+                f"{self._lead}; fetch tokenizer.model of the published checkpoint"
+            )
+        spelled = user_defined(proto)
+        self._reserved = frozenset(spelled)
+        others = [re.escape(piece) for piece in spelled.values() if not re.fullmatch(r"<audio_\d+>", piece)]
+        self._hidden = re.compile("|".join([r"<audio_\d+>", *others]))
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text` without the dummy prefix; none of them special. Raises InvalidRequest for broken Unicode."""
+        ids: list[int] = []
+        start = 0
+        # Encoded apart, the first character and the rest no longer spell a piece that stands for something else.
+        for found in self._hidden.finditer(text):
+            cut = found.start() + 1
+            ids += self._behind_newline(text[start:cut])
+            start = cut
+        return self._checked(ids + self._behind_newline(text[start:]), text)
+
+    def encode_section(self, text: str) -> list[int]:
+        """Id 1 and the ids of `text` with the dummy prefix."""
+        found = self._hidden.search(text)
+        cut = len(text) if found is None else found.start() + 1
+        return self._checked([*self._ids(text[:cut]), *self.encode(text[cut:])], text, BOS)
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of ordinary ids, for logs and tests."""
+        return str(self._pieces.DecodeIds(ids))
+
+    def _behind_newline(self, text: str) -> list[int]:
+        if not text:
+            return []
+        ids = self._ids("\n" + text)
+        if ids[:2] != self._lead:
+            raise LoadFailed(f"{self.path} splits text across a newline; it is not the model's tokenizer")
+        return ids[2:]
+
+    def _ids(self, text: str) -> list[int]:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequest(
+                f"the text has half a character at position {error.start}; send valid Unicode", param="text"
+            ) from error
+        ids: list[int] = self._pieces.EncodeAsIds(text)
+        return ids
+
+    def _checked(self, ids: list[int], text: str, *lead: int) -> list[int]:
+        hidden = next((i for i in ids if i in self._reserved), None)
+        if hidden is not None:
+            raise InvalidRequest(
+                f"the text spells {self._pieces.IdToPiece(hidden)!r}, which the model reads as a control token",
+                param="text",
+            )
+        return [*lead, *ids]
