@@ -1,4 +1,4 @@
-"""The text tokenizer: sentencepiece on the checkpoint's `tokenizer.model`, safe against ids hidden in text (spec 20 §1)."""
+"""The text tokenizer: sentencepiece on the checkpoint's `tokenizer.model`; no text makes special ids (spec 20 §1)."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class SentencePieceTokenizer:
             text.encode()
         except UnicodeEncodeError as error:
             raise InvalidRequest(
-                f"the text has half a character at position {error.start}; send valid Unicode", param="text"
+                f"the text holds half a character, {text[error.start]!r}; send valid Unicode", param="text"
             ) from error
         ids: list[int] = self._pieces.EncodeAsIds(text)
         return ids
