@@ -1,0 +1,68 @@
+"""`editx voices` and `editx models`, here and through a server."""
+
+from __future__ import annotations
+
+import pytest
+
+from editx.audio.clip import Clip
+from tests.cli.conftest import KeyedServer
+from tests.cli.running import CommandLine
+
+
+@pytest.mark.parametrize("where", ["here", "server"])
+def test_a_voice_is_added_used_and_deleted(
+    editx: CommandLine, keyed: KeyedServer, speech: tuple[Clip, str], where: str
+):
+    there = keyed.variables if where == "server" else {}
+    words = speech[1]
+    added = editx.json("voices", "add", "My Voice", "me.wav", "--transcript", words, "--locale", "en-US", **there)
+    assert (added["name"], added["locale"], added["builtin"]) == ("My Voice", "en-US", False)
+    assert added["seconds"] == pytest.approx(speech[0].seconds, abs=0.01)
+    names = [voice["name"] for voice in editx.json("voices", "list", **there)]
+    assert {"My Voice", "alloy", "maple"} <= set(names)
+    table = editx("voices", "list", **there).stdout.decode()
+    assert len(table.splitlines()) == 1 + len(names)
+    assert editx.json("voices", "show", "my voice", **there) == added
+    again = ("voices", "add", "My Voice", "me.wav", "--transcript", words)
+    editx.error(*again, code=4, **there)
+    editx(*again, "--replace", **there)
+    editx("clone", "Hello.", "--voice", "My Voice", "-o", "x.wav", **there)
+    assert editx("voices", "delete", "My Voice", **there).stdout == b"deleted My Voice\n"
+    assert "My Voice" in editx.error("voices", "show", "My Voice", code=3, **there)
+    editx.error("voices", "delete", "alloy", code=4, **there)
+
+
+def test_a_voice_is_renamed(editx: CommandLine, speech: tuple[Clip, str]):
+    editx("voices", "add", "old", "me.wav", "--transcript", speech[1])
+    assert editx.json("voices", "rename", "old", "new")["name"] == "new"
+    editx.error("voices", "rename", "old", "newer", code=3)
+    editx.error("voices", "rename", "new", "alloy", code=4)
+    assert "'a/b'" in editx.error("voices", "rename", "new", "a/b", code=2)
+
+
+def test_recordings_that_make_no_voice(editx: CommandLine):
+    assert "gone.wav" in editx.error("voices", "add", "x", "gone.wav", "--transcript", "Hi.", code=3)
+    assert "are empty" in editx.error("voices", "add", "x", "me.wav", "--transcript", " ", code=2)
+    (editx.folder / "text.txt").write_text("Hello.")
+    assert "not audio" in editx.error("voices", "add", "x", "text.txt", "--transcript", "Hi.", code=2)
+
+
+def test_models_here_say_why_not(editx: CommandLine):
+    found = editx.json("models")
+    assert list(found) == ["base", "awq", "bnb", "lite"]
+    assert found["lite"]["available"]
+    assert "models/Step-Audio-EditX" in found["base"]["reason"]
+    weights = editx.folder / "elsewhere"
+    table = editx("models", "--model-path", weights).stdout.decode()
+    assert f"no weights at {weights}/Step-Audio-EditX-AWQ-4bit" in table
+
+
+def test_models_of_a_server_are_loaded_and_unloaded(editx: CommandLine, keyed: KeyedServer):
+    there = keyed.variables
+    assert editx.json("models", "load", "lite", **there) == {"status": "loaded", "variant": "lite"}
+    assert editx.json("models", **there)["lite"]["loaded"]
+    assert " ready " in editx("models", **there).stdout.decode()
+    assert editx("models", "unload", "lite", "--now", **there).stdout == b"lite is unloaded\n"
+    assert editx.json("models", **there)["lite"]["state"] == "unloaded"
+    editx.error("models", "load", "base", code=6, **there)
+    editx.error("models", "unload", "bse", code=3, **there)
