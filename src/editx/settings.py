@@ -54,6 +54,14 @@ class Settings(BaseSettings):
     default_variant: Literal["auto", "base", "awq", "bnb", "lite"] = Field(
         "auto", description="Variant that answers when a request names none; auto takes the first that can be loaded."
     )
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$",
+        description="Where the native engine runs: auto, cuda, cuda:1, mps or cpu; lite always runs on the CPU.",
+    )
+    max_batch: int = Field(
+        4, ge=1, le=64, description="Requests one native model works on at once; each takes GPU memory for its context."
+    )
     idle_timeout: float = Field(
         300.0, description="Seconds without use after which a model is unloaded; 0 at once, negative never."
     )

@@ -117,7 +117,8 @@ class LocalBackend:
         )
 
     def catalog(self) -> tuple[VariantSpec, ...]:
-        return catalog(self._settings.model_path)
+        settings = self._settings
+        return catalog(settings.model_path, device=settings.device, max_batch=settings.max_batch)
 
     def worker_factory(self, spec: VariantSpec, on_progress: Any) -> WorkerFactory:
         """A factory that loads `spec` in a worker process under this backend's settings."""

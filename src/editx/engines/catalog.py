@@ -47,17 +47,21 @@ _NATIVE = (
 )
 
 
-def catalog(model_path: Path) -> tuple[VariantSpec, ...]:
-    """Every variant, best first, as it stands now for the weights under `model_path`."""
+def catalog(model_path: Path, *, device: str = "auto", max_batch: int = 4) -> tuple[VariantSpec, ...]:
+    """Every variant, best first, as it stands now for the weights under `model_path`.
+
+    `device` and `max_batch` are the settings of the native engine.
+    """
     native = tuple(
         VariantSpec(
             name=name,
             title=title,
             entry="editx.engines.step.engine:open_engine",
-            options={"model_path": str(model_path)},
+            slots=max_batch,
+            options={"model_path": str(model_path), "device": device, "max_batch": max_batch},
             reason=_why_not(name, model_path),
             memory_bytes=memory_bytes,
-            uses_gpu=True,
+            uses_gpu=device not in ("cpu", "mps"),
         )
         for name, title, memory_bytes in _NATIVE
     )
