@@ -134,3 +134,21 @@ def test_health_answers_while_a_model_loads_and_works(server: RunningServer) -> 
 def test_a_wrong_method_is_told_the_right_ones(server: RunningServer) -> None:
     assert server.client.put("/v1/voices/alloy").headers["Allow"] == "DELETE, GET"
     assert server.client.get("/v1/audio/speech").headers["Allow"] == "POST"
+
+
+def test_nobody_writes_lines_into_the_log(server: RunningServer) -> None:
+    server.client.get("/no%0Asuch%0Dpage")
+    server.wait_for_log("GET /no%0Asuch%0Dpage 404")
+
+
+def test_urls_are_fetched_only_where_allowed_and_public(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with running_server(tmp_path_factory.mktemp("urls"), "--allow-url-audio") as server:
+        for url in (
+            f"{server.url}/healthz",
+            "http://localhost:1/a.wav",
+            "http://169.254.169.254/latest",
+            "file:///etc/passwd",
+        ):
+            response = server.client.post("/v1/audio/speech", json={**SPEECH, "ref_audio": url, "ref_text": "x"})
+            assert response.status_code == 400, url
+            assert response.json()["error"]["param"] == "ref_audio"

@@ -74,7 +74,8 @@ class Gate:
             final = status if complete else scope["state"].get("broken_off", CLIENT_CLOSED_REQUEST)
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.request(scope["method"], route, final, seconds)
-            log.info("%s %s %s %.3f s id=%s", scope["method"], scope["path"], final, seconds, request_id)
+            path = scope["raw_path"].decode("latin-1")  # still percent-encoded, so nobody can write lines into the log
+            log.info("%s %s %s %.3f s id=%s", scope["method"], path, final, seconds, request_id)
 
     def _refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
         if scope["method"] not in SAFE_METHODS and not self._origin_allowed(headers):
