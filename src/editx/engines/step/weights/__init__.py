@@ -1,0 +1,1 @@
+"""Checkpoints: which files a variant needs, and how their tensors get into preallocated parameters."""
