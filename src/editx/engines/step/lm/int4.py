@@ -1,0 +1,167 @@
+"""A linear layer whose weights stay int4: compressed-tensors' `pack-quantized` layout (spec 10 §6)."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from editx.errors import LoadFailed
+
+_log = logging.getLogger(__name__)
+
+PER_WORD = 8
+"""Weights in one int32, the first in its lowest four bits."""
+_MIDDLE = 8
+_CUDA_INNER_TILES = 8
+_KERNEL_GROUPS = (32, 64, 128, 256)
+
+
+def unpack(words: Tensor) -> Tensor:
+    """int32 (rows, n / 8) to the unsigned numbers 0 to 15 it holds: int32 (rows, n)."""
+    shifts = torch.arange(0, 32, 4, dtype=torch.int32, device=words.device)
+    return ((words[..., None] >> shifts) & 15).flatten(-2)
+
+
+def pack(numbers: Tensor) -> Tensor:
+    """The inverse of `unpack`: 0 to 15 (rows, n) to int32 (rows, n / 8)."""
+    shifts = torch.arange(0, 32, 4, dtype=torch.int64, device=numbers.device)
+    words = (numbers.to(torch.int64).reshape(*numbers.shape[:-1], -1, PER_WORD) << shifts).sum(-1)
+    return torch.where(words >= 1 << 31, words - (1 << 32), words).to(torch.int32)
+
+
+def dequantize(packed: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
+    """Weights (out, in) in the dtype of `scale`.
+
+    packed: int32 (out, in / 8). scale: (out, in / group). zero: int32 (out / 8, in / group), packed along the output
+    axis; None means the middle, 8.
+    """
+    out, groups = scale.shape
+    numbers_ogi = unpack(packed).view(out, groups, -1)
+    zero_og1 = _MIDDLE if zero is None else unpack(zero.T.contiguous()).T[:out, :, None]
+    centred_ogi = numbers_ogi - zero_og1
+    return (centred_ogi.to(scale.dtype) * scale[:, :, None]).flatten(1)
+
+
+class Int4Linear(torch.nn.Module):
+    """x W^T with W in four bits; keys `weight_packed`, `weight_scale`, `weight_shape` and, where asymmetric,
+    `weight_zero_point`.
+
+    Call `prepare` once the weights are there: where torch has a kernel for them they are laid out for it, and the
+    published layout is given back. Until then, and without a kernel, W is written out in every call.
+    """
+
+    weight_packed: Tensor
+    weight_scale: Tensor
+    weight_shape: Tensor
+    weight_zero_point: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        group_size: int,
+        symmetric: bool,
+        kernel: bool,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__()
+        if in_features % group_size or group_size % PER_WORD:
+            raise LoadFailed(f"groups of {group_size} int4 weights do not fit rows of {in_features}")
+        if not symmetric and out_features % PER_WORD:
+            raise LoadFailed(f"packed zero points do not fit {out_features} rows; the number should be a multiple of 8")
+        self.in_features, self.out_features, self.group_size = in_features, out_features, group_size
+        self.symmetric, self.kernel, self.dtype = symmetric, kernel, dtype
+        groups = in_features // group_size
+        scale = torch.empty(out_features, groups, dtype=torch.bfloat16, device=device)
+        self.register_buffer(
+            "weight_packed", torch.empty(out_features, in_features // PER_WORD, dtype=torch.int32, device=device)
+        )
+        self.register_buffer("weight_scale", scale)
+        self.register_buffer("weight_shape", torch.tensor([out_features, in_features], dtype=torch.int64))
+        if not symmetric:
+            zero = torch.empty(out_features // PER_WORD, groups, dtype=torch.int32, device=device)
+            self.register_buffer("weight_zero_point", zero)
+        self._tiles: Tensor | None = None
+        self._scales_and_zeros: Tensor | None = None
+
+    @property
+    def prepared(self) -> bool:
+        """Whether the weights are laid out for the kernel; the published layout is gone then."""
+        return self._tiles is not None
+
+    def dequantized(self) -> Tensor:
+        """W, (out, in), in the dtype of the scales, as the published layout states it."""
+        return dequantize(self.weight_packed, self.weight_scale, None if self.symmetric else self.weight_zero_point)
+
+    def prepare(self, name: str) -> None:
+        """Lay the weights out for the kernel, if it can take them and agrees with W.
+
+        Raises LoadFailed, naming the projection `name`, for a stated shape that is not the model's.
+        """
+        if self.prepared:
+            return
+        if self.weight_shape.tolist() != [self.out_features, self.in_features]:
+            raise LoadFailed(
+                f"{name}.weight_shape says {self.weight_shape.tolist()} and the model needs "
+                f"{[self.out_features, self.in_features]}; fetch the published checkpoint again"
+            )
+        if not self._kernel_fits():
+            return
+        tiles, scales_and_zeros = self._lay_out()
+        if not self._agrees(tiles, scales_and_zeros):
+            _log.warning(
+                "torch's int4 product is wrong on %s; int4 weights are written out in every call", tiles.device
+            )
+            self.kernel = False
+            return
+        self._tiles, self._scales_and_zeros = tiles, scales_and_zeros
+        for name in ("weight_packed", "weight_scale"):
+            setattr(self, name, torch.empty(0, dtype=getattr(self, name).dtype, device=tiles.device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self._tiles is None or self._scales_and_zeros is None:
+            return F.linear(x, self.dequantized().to(x.dtype))
+        flat = x.reshape(-1, self.in_features)
+        return self._multiply(flat, self._tiles, self._scales_and_zeros).view(*x.shape[:-1], self.out_features)
+
+    def _kernel_fits(self) -> bool:
+        """torch multiplies bfloat16 by symmetric int4 on CPUs, and on CUDA from compute capability 8.0."""
+        fits = self.kernel and self.symmetric and self.dtype == torch.bfloat16 and self.group_size in _KERNEL_GROUPS
+        device = self.weight_packed.device
+        if not fits or self.out_features % 64:
+            return False
+        if device.type == "cuda":
+            return self.in_features % (16 * _CUDA_INNER_TILES) == 0 and torch.cuda.get_device_capability(device) >= (
+                8,
+                0,
+            )
+        return device.type == "cpu"
+
+    def _lay_out(self) -> tuple[Tensor, Tensor]:
+        numbers = unpack(self.weight_packed)
+        if numbers.device.type == "cuda":
+            pairs = (numbers[:, ::2] << 4 | numbers[:, 1::2]).to(torch.uint8)
+            tiles = torch.ops.aten._convert_weight_to_int4pack(pairs, _CUDA_INNER_TILES)
+        else:
+            tiles = torch.ops.aten._convert_weight_to_int4pack_for_cpu(numbers, 1)
+        scale = self.weight_scale.T
+        # The kernel's weight is (u - 8) * scale + zero.
+        return tiles, torch.stack([scale, torch.zeros_like(scale)], dim=-1).contiguous()
+
+    def _multiply(self, x: Tensor, tiles: Tensor, scales_and_zeros: Tensor) -> Tensor:
+        name = "_weight_int4pack_mm_for_cpu" if x.device.type == "cpu" else "_weight_int4pack_mm"
+        result: Tensor = getattr(torch.ops.aten, name)(x.contiguous(), tiles, self.group_size, scales_and_zeros)
+        return result
+
+    def _agrees(self, tiles: Tensor, scales_and_zeros: Tensor) -> bool:
+        """Whether the kernel's product of a fixed input is W's, to the rounding of bfloat16."""
+        count = 2 * self.in_features
+        x = torch.sin(torch.arange(count, dtype=torch.float32)).view(2, -1).to(tiles.device, torch.bfloat16)
+        expected = F.linear(x.float(), self.dequantized().float())
+        difference = (self._multiply(x, tiles, scales_and_zeros).float() - expected).abs().max()
+        return bool(difference <= 0.02 * expected.abs().max())

@@ -1,0 +1,107 @@
+"""Projections of the language model, whatever their weights are stored as, and several of them in one product."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from editx.engines.step.lm.config import Quantization
+from editx.engines.step.lm.int4 import Int4Linear
+from editx.engines.step.lm.nf4 import Nf4Linear
+
+
+class Linear(torch.nn.Module):
+    """x W^T with plain weights; key `weight`, (out_features, in_features)."""
+
+    def __init__(self, in_features: int, out_features: int, *, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__()
+        weight = torch.empty(out_features, in_features, device=device, dtype=dtype)
+        self.weight = torch.nn.Parameter(weight, requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight)
+
+
+Projection = Linear | Int4Linear | Nf4Linear
+
+
+def projection(
+    in_features: int,
+    out_features: int,
+    quantization: Quantization | None,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    int4_kernel: bool = True,
+) -> Projection:
+    """An empty projection of the stated kind, computing in `dtype`."""
+    if quantization is None:
+        return Linear(in_features, out_features, device=device, dtype=dtype)
+    if quantization.kind == "int4":
+        return Int4Linear(
+            in_features,
+            out_features,
+            group_size=quantization.group_size,
+            symmetric=quantization.symmetric,
+            kernel=int4_kernel,
+            device=device,
+            dtype=dtype,
+        )
+    return Nf4Linear(in_features, out_features, device=device, dtype=dtype)
+
+
+class Together(Protocol):
+    """Several projections of one input: their outputs side by side in the last axis."""
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
+class Apart:
+    """Computes its projections one by one."""
+
+    def __init__(self, parts: Sequence[Projection]) -> None:
+        self.parts = parts
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.cat([part(x) for part in self.parts], dim=-1)
+
+
+class Joined:
+    """Computes plain projections as one product. Their parameters become views of one matrix, so that filling them by
+    name fills it, and no weight exists twice."""
+
+    def __init__(self, parts: Sequence[Linear]) -> None:
+        self.parts = parts
+        self.ends = [0]
+        for part in parts:
+            self.ends.append(self.ends[-1] + part.weight.shape[0])
+        self._join()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if not self._whole():
+            self._join()
+        return F.linear(x, self.weight)
+
+    def _whole(self) -> bool:
+        """Whether the parameters still are the views: moving a module to a device or a dtype replaces them."""
+        row = self.weight.shape[1] * self.weight.element_size()
+        base = self.weight.data_ptr()
+        return all(
+            part.weight.data_ptr() == base + start * row and part.weight.dtype == self.weight.dtype
+            for part, start in zip(self.parts, self.ends, strict=False)
+        )
+
+    def _join(self) -> None:
+        self.weight = torch.cat([part.weight.detach() for part in self.parts])
+        for part, start, end in zip(self.parts, self.ends, self.ends[1:], strict=False):
+            part.weight.data = self.weight[start:end]
+
+
+def together(parts: Sequence[Projection], *, join: bool) -> Together:
+    """Projections of one input, in one product where `join` and their kind allow it."""
+    plain = [part for part in parts if isinstance(part, Linear)]
+    return Joined(plain) if join and len(plain) == len(parts) else Apart(parts)
