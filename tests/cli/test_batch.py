@@ -168,11 +168,9 @@ def test_a_manifest_is_checked_before_anything_is_made(editx: CommandLine):
     assert shown[-1] == f"and {len(wrong) - 20} more"
     for first in range(0, len(wrong), 20):
         part = wrong[first : first + 20]
-        manifest = write(editx, *["" if line not in dict(part) else lines[line - 1][0] for line in range(1, 33)])
-        if first:  # what is wrong with a line may lie in another one
-            manifest = write(
-                editx, lines[0][0], *["" if n not in dict(part) else lines[n - 1][0] for n in range(2, 33)]
-            )
+        # The first line is always there: what is wrong with a later one may lie in it.
+        kept = {1, *dict(part)}
+        manifest = write(editx, *[line if n in kept else "" for n, (line, _) in enumerate(lines, 1)])
         shown = editx.error("batch", manifest, "-o", "out", code=2).split("\n  ")[1:]
         for (number, said), problem in zip(part, shown, strict=True):
             assert problem.startswith(f"line {number}: ")
@@ -219,10 +217,10 @@ def test_a_full_disk_fails_the_line_and_leaves_nothing(editx: CommandLine):
     """A limit on file size stands in for a full disk: writing fails midway, in the process that writes."""
     manifest = write(editx, spoken(1), {"id": "short", "text": "Hi.", "voice": "alloy", "format": "opus"})
     script = f"trap '' XFSZ; ulimit -f 64; exec {EDITX} batch {manifest} -o out"
+    variables = environment(editx.folder / "data")
     done = subprocess.run(
-        ["bash", "-c", script], cwd=editx.folder, env=environment(editx.folder / "data"), capture_output=True, timeout=120,
-        check=False,
-    )  # fmt: skip
+        ["bash", "-c", script], cwd=editx.folder, env=variables, capture_output=True, timeout=120, check=False
+    )
     assert done.returncode == 1, done.stderr
     assert re.match(rb"line 1 \(line-1\) failed: cannot write out/line-1.wav: File too large", done.stderr)
     assert sorted(path.name for path in (editx.folder / "out").iterdir()) == ["results.jsonl", "short.opus"]

@@ -73,7 +73,8 @@ def test_a_server_makes_the_same_samples(editx: CommandLine, keyed: KeyedServer,
     }
     assert there["timings"]["total"] > 0
     voice = editx.json(
-        "clone", "Hello.", "--voice", "onyx", "-o", "v.opus", "--server", keyed.url, "--api-key", "another", "--seed", 9,
+        "clone", "Hello.", "--voice", "onyx", "-o", "v.opus", "--seed", 9,
+        "--server", keyed.url, "--api-key", "another",
     )  # fmt: skip
     assert (voice["format"], voice["seed"]) == ("opus", 9)
 

@@ -1,4 +1,4 @@
-"""The pages that are written from the code are those of this code, and the command line starts without heavy imports."""
+"""The pages in docs/ are those that this code writes, and the command line starts without heavy imports."""
 
 from __future__ import annotations
 

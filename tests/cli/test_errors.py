@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from editx.cli.app import run
 from editx.cli.console import EXIT_CODES, exit_code_of
 from editx.errors import BY_CODE
 from tests.cli.conftest import KeyedServer
@@ -48,7 +49,6 @@ def test_every_kind_of_error_has_a_code():
         ([*CLONE, "--speed", "fast"], "invalid value for '--speed'"),
         ([*CLONE, "--seed", "-1"], "not -1 (--seed)"),
         ([*CLONE, "--language", "tlh"], "'tlh' is no language we speak"),
-        ([*CLONE, "--config", "gone.toml"], "gone.toml cannot be read"),
         ([*CLONE, "--stall-timeout", "0"], "stall_timeout: Input should be greater than 0"),
         ([*CLONE, "--data-dir", "me.wav"], "Not a directory (--data-dir)"),
         ([*CLONE, "--server", "localhost"], "a server is a URL such as"),
@@ -61,11 +61,27 @@ def test_every_kind_of_error_has_a_code():
         (["serve", "--data-dir", "me.wav"], "Not a directory"),
     ],
 )
-def test_usage_is_2(editx: CommandLine, arguments: list[str], said: str):
-    message = editx.error(*arguments, code=2)
-    assert said in message
-    assert "\n" not in message
-    assert not (editx.folder / "x.wav").exists()
+def test_usage_is_2(
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    speech_wav: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    """In this process, because these are many and end before any work begins."""
+    for name in [name for name in os.environ if name.startswith("EDITX_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("EDITX_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    Path("me.wav").write_bytes(speech_wav)
+    assert run(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert said in shown.err
+    assert shown.err.count("\n") == 1
+    assert not Path("x.wav").exists()
 
 
 def test_commands_alone_show_their_help(editx: CommandLine):

@@ -43,6 +43,7 @@ def test_a_file_that_does_not_fit_names_what_does_not(editx: CommandLine):
     assert "prot: Extra inputs are not permitted" in message
     (editx.folder / "editx.toml").write_text("port = ")
     assert "the settings file editx.toml cannot be read" in editx.error("doctor", code=2)
+    assert "gone.toml cannot be read" in editx.error("doctor", "--config", "gone.toml", code=2)
 
 
 def test_every_setting_is_a_flag_of_serve(editx: CommandLine):
