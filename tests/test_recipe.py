@@ -57,6 +57,7 @@ def test_json_becomes_steps(data: dict[str, object], steps: tuple[object, ...]) 
         ([{"type": "emotion", "info": "sad", "text": "x"}], "steps[0].text", "takes no text"),
         ([{"type": "clone", "text": "  "}], "steps[0].text", "empty"),
         ([{"type": "clone"}], "steps[0].text", "words"),
+        ([{"type": "clone", "text": "a\ud800b"}], "steps[0].text", "half a character"),
         ([{"type": "vad", "n": 0}], "steps[0].n", "from 1"),
         ([{"type": "vad", "n": True}], "steps[0].n", "from 1"),
         ([{"type": "vad", "strength": 2}], "steps[0]", "strength"),

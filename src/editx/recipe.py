@@ -51,6 +51,8 @@ class Step(msgspec.Struct, frozen=True, tag_field="type", forbid_unknown_fields=
             raise InvalidRequest(
                 f"{self.option!r} is no option of {self.kind}; use one of: {', '.join(self.options)}", param="info"
             )
+        if not self.new_text.isascii() and any("\ud800" <= char <= "\udfff" for char in self.new_text):
+            raise InvalidRequest(f"the text of {self.kind} holds half a character (a lone surrogate)", param="text")
         if self.takes_text and not self.new_text.strip():
             raise InvalidRequest(f"{self.kind} needs the text to be spoken, and it is empty", param="text")
 

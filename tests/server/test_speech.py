@@ -217,3 +217,22 @@ def test_the_first_bytes_leave_before_synthesis_ends(server: RunningServer) -> N
         pieces = response.iter_bytes()  # kept: dropping it would close the response
         next(pieces)
         assert server.status()["leases"] == 1, "the model is still at work when the first bytes are here"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        rb'{"input": "a\ud800b"}',
+        rb'{"input": "x", "voice": "al\ud800"}',
+        rb'{"input": "x", "voice": {"id": "\udfff"}}',
+        rb'{"input": "x", "step_audio": {"edits": [{"type": "paralinguistic", "text": "\ud800"}]}}',
+        rb'{"in\ud800put": "x", "speed": "\ud800"}',
+    ],
+)
+def test_half_a_character_is_refused_and_can_be_quoted(server: RunningServer, content: bytes) -> None:
+    response = server.client.post("/v1/audio/speech", content=content, headers={"Content-Type": "application/json"})
+    assert response.status_code == 400
+    assert response.json()["error"]["message"]
+    steps = rb'[{"type": "vad", "a\ud800": 1}]'
+    response = server.client.post("/v1/audio/edits", files={"file": b"x"}, data={"steps": steps})
+    assert response.json()["error"]["param"] == "steps[0]"

@@ -77,6 +77,8 @@ def _decode(data: bytes, limits: dict[str, Any]) -> tuple[int, bytearray]:
             kinds = sorted({stream.type for stream in container.streams if stream.type})
             raise Refused("undecodable", f"no audio stream in it, only {', '.join(kinds) or 'nothing'}")
         stream = container.streams.audio[0]
+        if stream.codec_context is None:  # whatever the type stubs say, where nothing decodes its codec
+            raise Refused("undecodable", "its audio is of a kind that nothing here decodes")
         try:
             stream.codec_context.thread_count = 1
             return _collect(container, stream, limits)

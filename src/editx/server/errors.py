@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import json
 import logging
 import math
 import re
@@ -70,13 +71,20 @@ def error_body(status: int, message: str, *, code: str | None = None, param: str
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def error_response(error: errors.EditXError) -> JSONResponse:
+class ErrorResponse(JSONResponse):
+    """JSON in ASCII, so that even a message that quotes half a character can be sent."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, separators=(",", ":")).encode("ascii")
+
+
+def error_response(error: errors.EditXError) -> ErrorResponse:
     """The response for an error raised on purpose."""
     status = status_of(error)
     headers = {}
     if status in (429, 503):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s or RETRY_AFTER_S)))
-    return JSONResponse(error_body(status, error.message, code=error.code, param=error.param), status, headers)
+    return ErrorResponse(error_body(status, error.message, code=error.code, param=error.param), status, headers)
 
 
 def validation_message(found: RequestValidationError) -> tuple[str, str | None]:
@@ -93,16 +101,16 @@ def install(app: FastAPI) -> None:
     """Make `app` answer every error in OpenAI's shape."""
 
     @app.exception_handler(errors.EditXError)
-    async def known(request: Request, error: errors.EditXError) -> JSONResponse:
+    async def known(request: Request, error: errors.EditXError) -> ErrorResponse:
         return error_response(error)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(request: Request, error: RequestValidationError) -> ErrorResponse:
         message, param = validation_message(error)
-        return JSONResponse(error_body(400, message, code="invalid_request", param=param), 400)
+        return ErrorResponse(error_body(400, message, code="invalid_request", param=param), 400)
 
     @app.exception_handler(HTTPException)
-    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+    async def http_error(request: Request, error: HTTPException) -> ErrorResponse:
         if isinstance(error, BodyTooLarge):
             return error_response(error.error)
         message = f"{error.detail}: {request.method} {request.url.path}"
@@ -110,12 +118,12 @@ def install(app: FastAPI) -> None:
         headers = dict(error.headers or {})
         if error.status_code == 405:
             headers["Allow"] = ", ".join(_methods(app, request.url.path))
-        return JSONResponse(error_body(error.status_code, message, code=code), error.status_code, headers)
+        return ErrorResponse(error_body(error.status_code, message, code=code), error.status_code, headers)
 
     @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+    async def unexpected(request: Request, error: Exception) -> ErrorResponse:
         log.error("a defect answered %s %s", request.method, request.url.path, exc_info=error)
-        return JSONResponse(error_body(500, "an unexpected error; the server's log has it", code="internal"), 500)
+        return ErrorResponse(error_body(500, "an unexpected error; the server's log has it", code="internal"), 500)
 
 
 def _methods(app: FastAPI, path: str) -> list[str]:

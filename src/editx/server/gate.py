@@ -10,12 +10,11 @@ import uuid
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
-from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from editx.errors import TooLarge
-from editx.server.errors import CLIENT_CLOSED_REQUEST, BodyTooLarge, error_body, error_response
+from editx.server.errors import CLIENT_CLOSED_REQUEST, BodyTooLarge, ErrorResponse, error_body, error_response
 from editx.server.metrics import Metrics
 
 log = logging.getLogger("editx.access")
@@ -77,13 +76,13 @@ class Gate:
             path = scope["raw_path"].decode("latin-1")  # still percent-encoded, so nobody can write lines into the log
             log.info("%s %s %s %.3f s id=%s", scope["method"], path, final, seconds, request_id)
 
-    def _refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
+    def _refusal(self, scope: Scope, headers: Headers) -> ErrorResponse | None:
         if scope["method"] not in SAFE_METHODS and not self._origin_allowed(headers):
             message = f"pages of {headers['origin']} may not use this server; allow it with --cors-origins"
-            return JSONResponse(error_body(403, message, code="origin_not_allowed"), 403)
+            return ErrorResponse(error_body(403, message, code="origin_not_allowed"), 403)
         if self._keys and scope["path"] not in OPEN_PATHS and not self._key_fits(headers):
             message = "this server needs an API key: send `Authorization: Bearer <key>`"
-            return JSONResponse(error_body(401, message, code="invalid_api_key"), 401, {"WWW-Authenticate": "Bearer"})
+            return ErrorResponse(error_body(401, message, code="invalid_api_key"), 401, {"WWW-Authenticate": "Bearer"})
         declared = headers.get("content-length", "0")
         if declared.isdigit() and int(declared) > self._max_body:
             return error_response(self._too_large())

@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from editx.errors import EditXError
-from editx.server.errors import ErrorBody, error_body
+from editx.server.errors import ErrorBody, ErrorResponse, error_body
 from editx.server.service import The
 
 router = APIRouter(tags=["health"])
@@ -26,7 +26,7 @@ async def readyz(service: The) -> JSONResponse:
     try:
         service.admit()
     except EditXError as error:
-        return JSONResponse(error_body(503, error.message, code=error.code), 503)
+        return ErrorResponse(error_body(503, error.message, code=error.code), 503)
     return JSONResponse({"status": "ready"})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from editx.studio import MAX_SEED
 
@@ -24,7 +24,18 @@ def keep_alive_seconds(value: float | str | None) -> float | None:
     return float(match[1]) * _KEEP_ALIVE_UNITS[match[2] or ""]
 
 
-class VoiceReference(BaseModel):
+class Body(BaseModel):
+    """What a client sends. Text with half a character in it (a lone surrogate) is refused: nobody can speak it."""
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _whole_characters(cls, value: object) -> object:
+        if isinstance(value, str) and not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+            raise ValueError("holds half a character (a lone surrogate)")
+        return value
+
+
+class VoiceReference(Body):
     """A voice named by an object, as newer OpenAI clients do."""
 
     id: str = Field(min_length=1, description="Name of the voice.")
@@ -34,7 +45,7 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, (str, dict)) else value
 
 
-class StepBody(BaseModel):
+class StepBody(Body):
     """One step, such as `{"type": "emotion", "info": "happy"}`."""
 
     model_config = ConfigDict(extra="forbid")
@@ -45,7 +56,7 @@ class StepBody(BaseModel):
     n: int = Field(1, ge=1, le=32, description="How often the step is repeated.")
 
 
-class StepAudio(BaseModel):
+class StepAudio(Body):
     """What goes beyond OpenAI's speech: editing, cloning from a recording, the choice of a variant."""
 
     mode: str | None = Field(
@@ -64,7 +75,7 @@ class StepAudio(BaseModel):
     )
 
 
-class SpeechBody(BaseModel):
+class SpeechBody(Body):
     """OpenAI's speech request with EditX's additions."""
 
     model_config = ConfigDict(
