@@ -1,0 +1,1 @@
+"""From a decoded clip to what the tokenizers and the speaker front end listen to."""

@@ -1,0 +1,1 @@
+"""What the decoder is told of a voice: its log-mel and its speaker embedding."""

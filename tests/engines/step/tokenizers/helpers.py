@@ -1,0 +1,108 @@
+"""Builds tokenizers out of golden files: sizes, weights and sound as their metadata says."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from editx.engines.step.audio.whisper_mel import whisper_log_mel
+from editx.engines.step.tokenizers.linguistic import LinguisticTokenizer
+from editx.engines.step.tokenizers.linguistic_features import Cmvn, read_cmvn
+from editx.engines.step.tokenizers.sanm import LinguisticConfig, LinguisticNetwork
+from editx.engines.step.tokenizers.semantic import SemanticTokenizer
+from editx.engines.step.tokenizers.semantic_network import SemanticConfig, SemanticNetwork
+from tests import golden
+from tests.golden import Golden
+
+TINY_LINGUISTIC = LinguisticConfig(output_size=32, attention_heads=2, linear_units=48, num_blocks=3)
+TINY_SEMANTIC = SemanticConfig(n_audio_state=32, n_audio_head=2, n_audio_layer=2, n_codebook_size=64)
+
+
+def rule(text: str, salt: str = "") -> torch.Tensor:
+    """The tensor that the first `rule("name",(shape))` in `text` stands for."""
+    found = re.search(r'rule\("([^"]+)",\s*\(([\d,\s]+)\)\)', text)
+    assert found, text
+    shape = tuple(int(size) for size in found[2].split(",") if size.strip())
+    return golden.weight(found[1], shape, salt)
+
+
+def audio_of(file: Golden) -> torch.Tensor:
+    """The sound a golden file was computed from: float32 (n,) at 16 kHz."""
+    if "audio" in file:
+        return file["audio"]
+    text = file.metadata.get("audio", "audio_preprocess_24k.safetensors:preprocessed")
+    if "rule(" not in text:
+        name, _, tensor = text.partition(":")
+        return Golden(golden.directory() / name)[tensor]
+    x_n = rule(text, file.salt)
+    quieter = re.search(r"from index (\d+) on are multiplied by ([\d.]+)", text)
+    if quieter:
+        x_n[int(quieter[1]) :] *= np.float32(quieter[2])
+    return x_n
+
+
+def filled(module: nn.Module, salt: str = "") -> nn.Module:
+    """Weights by the rule, into a module that was built on the meta device."""
+    shapes = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
+    module.load_state_dict(golden.weights(shapes, salt), assign=True)
+    return module.requires_grad_(False)
+
+
+def linguistic_network(config: LinguisticConfig, salt: str = "") -> LinguisticNetwork:
+    with torch.device("meta"):
+        network = LinguisticNetwork(config)
+    filled(network, salt)
+    return network
+
+
+def semantic_network(config: SemanticConfig, salt: str = "") -> SemanticNetwork:
+    with torch.device("meta"):
+        network = SemanticNetwork(config)
+    filled(network, salt)
+    return network
+
+
+def cmvn_of(file: Golden) -> Cmvn:
+    return read_cmvn(golden.directory() / file.metadata["am_mvn"])
+
+
+def linguistic_of(file: Golden) -> LinguisticTokenizer:
+    network = linguistic_network(LinguisticConfig.from_mapping(file.config), file.salt)
+    return LinguisticTokenizer(network, cmvn_of(file), rule(file.config["kmeans"], file.salt))
+
+
+def semantic_of(file: Golden) -> SemanticTokenizer:
+    return SemanticTokenizer(semantic_network(SemanticConfig(**file.config), file.salt))
+
+
+def flat_cmvn() -> Cmvn:
+    """Brings white noise at full scale to about zero mean and unit variance."""
+    return Cmvn(torch.full((560,), -19.0), torch.full((560,), 1.0))
+
+
+@lru_cache(maxsize=1)
+def tiny_linguistic() -> LinguisticTokenizer:
+    codebook = golden.weight("tiny centroids", (64, TINY_LINGUISTIC.output_size)) * 4
+    return LinguisticTokenizer(linguistic_network(TINY_LINGUISTIC), flat_cmvn(), codebook)
+
+
+@lru_cache(maxsize=1)
+def tiny_semantic() -> SemanticTokenizer:
+    """Its codebook lies along what it hears in some sound, for a random one would give one code for everything."""
+    tokenizer = SemanticTokenizer(semantic_network(TINY_SEMANTIC))
+    heard = tokenizer.hidden([whisper_log_mel(sound("codebook", 64 * 640))])[0]
+    tokenizer.network.quantizer._codebook.embed.copy_(F.normalize(heard[: TINY_SEMANTIC.n_codebook_size]))
+    return tokenizer
+
+
+def sound(name: str, samples: int) -> torch.Tensor:
+    """Noise whose level and colour change every 50 ms, so that codes differ."""
+    x_n = torch.from_numpy(golden.normal(name, (samples,)))
+    level = torch.from_numpy(golden.normal(f"{name} level", (samples // 800 + 1,))).repeat_interleave(800)
+    smooth = torch.cumsum(x_n, 0) * 0.05
+    return (torch.where(level[:samples] > 0, x_n * 0.2, smooth) * level[:samples].abs() * 0.3).clamp(-1, 1)
