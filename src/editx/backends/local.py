@@ -118,7 +118,12 @@ class LocalBackend:
 
     def catalog(self) -> tuple[VariantSpec, ...]:
         settings = self._settings
-        return catalog(settings.model_path, device=settings.device, max_batch=settings.max_batch)
+        return catalog(
+            settings.model_path,
+            device=settings.device,
+            max_batch=settings.max_batch,
+            cache=settings.data_dir / "weights",
+        )
 
     def worker_factory(self, spec: VariantSpec, on_progress: Any) -> WorkerFactory:
         """A factory that loads `spec` in a worker process under this backend's settings."""

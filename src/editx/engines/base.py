@@ -48,7 +48,7 @@ class Context:
 
     transcript: str = ""
     seed: int = 0
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     cancellation: Cancellation = field(default_factory=Cancellation)
 
 
@@ -62,8 +62,8 @@ class Engine(Protocol):
         """Apply `step` to `clip`, yielding progress and the result's audio in order, in chunks.
 
         For `Clone`, `clip` is the reference recording and `context.transcript` what it says; for the rest `clip` is
-        what is edited. `clip` may have any sample rate. Raises EditXError for what the caller did wrong, `Cancelled` soon
-        after `context.cancellation` is set, anything else for a defect.
+        what is edited. `clip` may have any sample rate. Raises EditXError for what the caller did wrong, `Cancelled`
+        soon after `context.cancellation` is set, anything else for a defect.
         """
         ...
 

@@ -47,10 +47,12 @@ _NATIVE = (
 )
 
 
-def catalog(model_path: Path, *, device: str = "auto", max_batch: int = 4) -> tuple[VariantSpec, ...]:
+def catalog(
+    model_path: Path, *, device: str = "auto", max_batch: int = 4, cache: Path | None = None
+) -> tuple[VariantSpec, ...]:
     """Every variant, best first, as it stands now for the weights under `model_path`.
 
-    `device` and `max_batch` are the settings of the native engine.
+    `device`, `max_batch` and `cache`, a directory for converted weights, are handed to the native engine.
     """
     native = tuple(
         VariantSpec(
@@ -58,7 +60,12 @@ def catalog(model_path: Path, *, device: str = "auto", max_batch: int = 4) -> tu
             title=title,
             entry="editx.engines.step.engine:open_engine",
             slots=max_batch,
-            options={"model_path": str(model_path), "device": device, "max_batch": max_batch},
+            options={
+                "model_path": str(model_path),
+                "device": device,
+                "max_batch": max_batch,
+                "cache": str(cache or model_path),
+            },
             reason=_why_not(name, model_path),
             memory_bytes=memory_bytes,
             uses_gpu=device not in ("cpu", "mps"),
