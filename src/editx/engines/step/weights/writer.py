@@ -40,45 +40,49 @@ def spec_of(name: str, tensor: torch.Tensor) -> TensorSpec:
 
 
 class SafetensorsWriter:
-    """A file that takes the tensors of `specs` one by one, whole or as stretches of rows, and appears when complete.
+    """A file that takes the tensors of `specs` in any order, whole or as stretches of rows, and appears when complete.
 
-    A context manager. Nothing is left of it when an error ends the block. Tensors of wider data types are laid out
-    first, as other readers of the format want it, so write in the order of `order`.
+    A context manager. Nothing is left of it when an error ends the block.
     """
 
     def __init__(self, path: Path, specs: Iterable[TensorSpec], metadata: Mapping[str, str] | None = None) -> None:
         self.path = path
-        self.order = sorted(specs, key=lambda spec: -spec.dtype.itemsize)
+        # Wider data types come first, so that every tensor begins at a multiple of its numbers' size.
+        ordered = sorted(specs, key=lambda spec: -spec.dtype.itemsize)
+        self._header = header_bytes(ordered, metadata or {})
         self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-        self._metadata = dict(metadata or {})
-        self._left = [(spec, spec.size) for spec in reversed(self.order)]
+        self._left: dict[str, tuple[TensorSpec, int]] = {}
+        self._end: dict[str, int] = {}
+        at = len(self._header)
+        for spec in ordered:
+            at += spec.size
+            self._left[spec.name], self._end[spec.name] = (spec, spec.size), at
 
     def __enter__(self) -> Self:
         self._file = self._part.open("xb")
-        self._file.write(header_bytes(self.order, self._metadata))
+        self._file.write(self._header)
         return self
 
     def write(self, name: str, tensor: torch.Tensor) -> None:
-        """Append the next tensor, or its next rows. Raises ValueError out of order or when it does not fit."""
-        spec, left = self._left[-1] if self._left else (None, 0)
+        """Write a tensor, or its next rows. Raises ValueError for one that is not wanted or too large."""
+        spec, left = self._left.get(name, (None, 0))
         data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-        if spec is None or spec.name != name or spec.dtype != tensor.dtype or data.nbytes > left:
+        if spec is None or spec.dtype != tensor.dtype or data.nbytes > left:
             raise ValueError(
-                f"{name} ({tensor.dtype}, {data.nbytes} bytes) is not what comes next: {spec}, {left} left"
+                f"{name} ({tensor.dtype}, {data.nbytes} bytes) is not what is left to write: {spec}, {left}"
             )
+        self._file.seek(self._end[name] - left)
         self._file.write(data)
-        if data.nbytes == left:
-            self._left.pop()
-        else:
-            self._left[-1] = (spec, left - data.nbytes)
+        self._left[name] = (spec, left - data.nbytes)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
             if kind is None:
-                if self._left:
-                    raise ValueError(f"{len(self._left)} tensors of {self.path} were not written")
+                unfinished = [name for name, (_, left) in self._left.items() if left]
+                if unfinished:
+                    raise ValueError(f"{self.path} lacks data of {', '.join(unfinished[:5])}")
                 self._file.flush()
                 os.fsync(self._file.fileno())
                 self._file.close()
@@ -94,8 +98,8 @@ def write_safetensors(
 ) -> None:
     """Write tensors that are in memory already."""
     with SafetensorsWriter(path, [spec_of(name, tensor) for name, tensor in tensors.items()], metadata) as writer:
-        for spec in writer.order:
-            writer.write(spec.name, tensors[spec.name])
+        for name, tensor in tensors.items():
+            writer.write(name, tensor)
 
 
 def header_bytes(specs: Iterable[TensorSpec], metadata: Mapping[str, str]) -> bytes:
