@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -35,6 +36,16 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clip, str]:
         return voice.clip(), voice.transcript
     finally:
         library.close()
+
+
+@pytest.fixture(scope="session")
+def native_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models directory with a tiny checkpoint of every native variant, in the published layout."""
+    from editx.engines.step.synth.checkpoint import write_checkpoint
+
+    root = tmp_path_factory.mktemp("native") / "models"
+    write_checkpoint(root, size="tiny", variants=["base", "awq", "bnb"], seed=0)
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from editx.audio.codec import AudioLimits, Decoder
 from editx.audio.launched import launched
 from editx.backends.base import Backend
 from editx.backends.local import LocalBackend
+from editx.engines.catalog import catalog
 from editx.errors import InvalidRequest
 from editx.lifecycle import Observer
 from editx.processes.launcher import Launcher
@@ -22,7 +23,7 @@ from editx.voices import VoiceLibrary
 log = logging.getLogger("editx.worker")
 
 PRELOADED = ("editx.worker.host", "editx.audio.launched", "editx.audio.decode_child")
-"""What children need to have imported; the zygote does it once for all."""
+"""What children need to have imported besides their engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,9 @@ def open_workshop(settings: Settings, observer: Observer) -> Iterator[Workshop]:
     Raises InvalidRequest when the data directory cannot be used.
     """
     with contextlib.ExitStack() as stack:
-        launcher = stack.enter_context(Launcher(zygote=settings.zygote, preload=PRELOADED, on_log=_log_worker))
+        launcher = stack.enter_context(
+            Launcher(zygote=settings.zygote, preload=_preloaded(settings), on_log=_log_worker)
+        )
         backend = stack.enter_context(contextlib.closing(LocalBackend(settings, launcher, observer)))
         limits = AudioLimits(max_bytes=settings.max_body, max_seconds=settings.max_audio_seconds)
         decoder = Decoder(launched(launcher), limits)
@@ -59,6 +62,12 @@ def open_voices(settings: Settings, decoder: Decoder | None = None) -> VoiceLibr
     except (OSError, sqlite3.Error) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise InvalidRequest(f"the voices in {directory} cannot be used: {reason}", param="data_dir") from error
+
+
+def _preloaded(settings: Settings) -> tuple[str, ...]:
+    """What children need to have imported, done by the zygote once for all; engines that cannot be loaded are not."""
+    engines = (spec.entry.partition(":")[0] for spec in catalog(settings.model_path) if spec.available)
+    return tuple(dict.fromkeys((*PRELOADED, *engines)))
 
 
 def _log_worker(label: str, pid: int, line: str) -> None:

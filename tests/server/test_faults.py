@@ -30,12 +30,14 @@ def metric(server: RunningServer, name: str) -> float:
     return float(next((line.rsplit(" ", 1)[1] for line in text.splitlines() if line.startswith(name)), 0))
 
 
-def wait_until(server: RunningServer, holds: Callable[[dict[str, object]], bool], tries: int = 2_000) -> None:
+def wait_until(
+    server: RunningServer, holds: Callable[[dict[str, object]], bool], *, variant: str = "lite", tries: int = 3_000
+) -> None:
     """Look at the status, which costs a millisecond or two, until it is as it should be."""
     for _ in range(tries):
-        if holds(server.status()):
+        if holds(server.status(variant)):
             return
-    raise AssertionError(f"it never came to be: {server.status()}")
+    raise AssertionError(f"it never came to be: {server.status(variant)}")
 
 
 def test_a_client_that_leaves_cancels_the_work(tmp_path: Path) -> None:
