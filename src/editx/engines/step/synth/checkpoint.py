@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from editx.engines.catalog import TOKENIZER_DIRECTORY, WEIGHT_DIRECTORIES
@@ -17,6 +14,7 @@ from editx.engines.step.synth.noise import Noise
 from editx.engines.step.synth.sizes import SIZES
 from editx.engines.step.synth.text_tokenizer import text_tokenizer, tokenizer_config
 from editx.engines.step.weights.layout import DECODER_DIRECTORY
+from editx.engines.step.weights.whole import whole_directory
 from editx.errors import Conflict, InvalidRequest
 
 Report = Callable[[str], None]
@@ -54,13 +52,13 @@ def write_checkpoint(
         tokenizer = root / TOKENIZER_DIRECTORY
         if force or not tokenizer.exists():
             report(TOKENIZER_DIRECTORY)
-            with _whole(tokenizer) as directory:
+            with whole_directory(tokenizer) as directory:
                 write_audio_tokenizers(directory, sizes, noise)
             written.append(tokenizer)
         for variant in dict.fromkeys(variants):
             target = root / WEIGHT_DIRECTORIES[variant]
             report(target.name)
-            with _whole(target) as directory:
+            with whole_directory(target) as directory:
                 write_language_model(directory, sizes, variant, noise)
                 (directory / "tokenizer.model").write_bytes(text_tokenizer())
                 (directory / "tokenizer_config.json").write_text(tokenizer_config(), "utf-8")
@@ -74,21 +72,3 @@ def write_checkpoint(
     except OSError as error:
         raise InvalidRequest(f"cannot write to {root}: {error.strerror}", param="DIR") from error
     return written
-
-
-@contextlib.contextmanager
-def _whole(target: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the place of `target` in the end and vanishes when filling it fails."""
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    part.mkdir()
-    try:
-        yield part
-        if target.exists():
-            old = target.with_name(f".{target.name}.{secrets.token_hex(4)}.old")
-            os.replace(target, old)
-            os.replace(part, target)
-            shutil.rmtree(old)
-        else:
-            os.replace(part, target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
