@@ -16,7 +16,8 @@ def nothing_left_behind():
     """Fails when the block leaves a child process, a descriptor or a thread."""
     processes, descriptors, threads = _children(), _descriptors(), set(threading.enumerate())
     yield
-    assert _children() == processes
+    # Others may have ended meanwhile: a server that other tests share lets its idle worker go.
+    assert _children() - processes == set()
     assert _descriptors() == descriptors
     assert set(threading.enumerate()) - threads == set()
 
