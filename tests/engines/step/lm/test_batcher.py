@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from editx.cancellation import Cancellation
-from editx.engines.step.lm.batcher import CPU_PREFILL_CHUNK, LanguageModel
+from editx.engines.step.lm.batcher import LanguageModel
 from editx.engines.step.lm.decode import StepShape
 from editx.engines.step.lm.generation import Generation
 from editx.engines.step.lm.graph import PlainRunner, keys_bucket, rounded, rows_bucket
+from editx.engines.step.lm.model import CPU_CHUNK
 from editx.engines.step.lm.sampling import SamplingOptions
 from editx.engines.step.lm.switches import Switches
 from editx.engines.step.text.prompts import Prompt
@@ -166,7 +167,7 @@ def test_the_context_ends_a_generation(served: LanguageModel) -> None:
 
 
 def test_a_long_prompt_joins_in_chunks(served: LanguageModel, alone: list[list[int]]) -> None:
-    prompt = [5 + n % 90 for n in range(3 * CPU_PREFILL_CHUNK + 10)]
+    prompt = [5 + n % 90 for n in range(3 * CPU_CHUNK + 10)]
     expected = ids(served.generate(prompt, seed=1, max_new=20))
     beside = ask(served, 2)
     joins = served.generate(prompt, seed=1, max_new=20)
@@ -201,7 +202,7 @@ class AsForGraphs(PlainRunner):
 def test_rows_and_keys_beyond_need_change_nothing(alone: list[list[int]]) -> None:
     model = small.model()
     served = LanguageModel(model, max_batch=4, layout=LAYOUT, block=7, run_with=AsForGraphs)
-    prompt = [5 + n % 90 for n in range(3 * CPU_PREFILL_CHUNK + 10)]
+    prompt = [5 + n % 90 for n in range(3 * CPU_CHUNK + 10)]
     expected = ids(served.generate(prompt, seed=1, max_new=20))
     abandoned = served.generate(prompt, max_new=90, options=SamplingOptions(structure=False))
     generations = [ask(served, n) for n in range(len(PROMPTS))]

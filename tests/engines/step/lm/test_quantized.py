@@ -9,6 +9,7 @@ import torch
 
 from editx.engines.step.lm.config import Quantization
 from editx.engines.step.lm.int4 import Int4Linear, dequantize, pack, unpack
+from editx.engines.step.lm.int4_kernel import kernel_takes
 from editx.engines.step.lm.model import Step1, checkpoint_mapping, prefill
 from editx.engines.step.lm.nf4 import Nf4Linear, Nf4State
 from editx.engines.step.lm.switches import Switches
@@ -32,11 +33,13 @@ def int4_of(case: golden.Golden, *, kernel: bool, dtype: torch.dtype) -> Int4Lin
         in_features,
         out,
         group_size=int(case.metadata["group_size"]),
-        symmetric=True,
+        symmetric=case.metadata["symmetric"] == "true",
         kernel=kernel,
         device=CPU,
         dtype=dtype,
     )
+    if not linear.symmetric:
+        linear.weight_zero_point.copy_(case[key(case, "weight_zero_point")])
     linear.weight_packed.copy_(packed)
     linear.weight_scale.copy_(case[key(case, "weight_scale")])
     linear.weight_shape.copy_(case[key(case, "weight_shape")])
@@ -63,7 +66,7 @@ def test_int4_weights(case: golden.Golden) -> None:
 def test_int4_product(case: golden.Golden) -> None:
     linear = int4_of(case, kernel=True, dtype=torch.float32)
     linear.prepare("p")
-    assert not linear.prepared
+    assert linear.laid_out is None
     torch.testing.assert_close(linear(case["x"].float()), case["y_fp32"], rtol=0, atol=1e-5)
 
 
@@ -72,9 +75,9 @@ def test_int4_kernel(case: golden.Golden) -> None:
     on, off = (int4_of(case, kernel=kernel, dtype=torch.bfloat16) for kernel in (True, False))
     on.prepare("p")
     off.prepare("p")
-    assert on.prepared
-    assert not off.prepared
-    assert on.weight_packed.numel() == 0
+    fits = on.symmetric and kernel_takes(on.in_features, on.out_features, on.group_size, CPU)
+    assert (on.laid_out is not None) == fits == (on.weight_packed.numel() == 0)
+    assert off.laid_out is None
     for y in (on(case["x"]), off(case["x"])):
         torch.testing.assert_close(y.float(), case["y_fp32"], rtol=0.01, atol=0.02)
 
@@ -100,7 +103,7 @@ def test_another_shape_is_refused() -> None:
 
 @pytest.mark.parametrize("case", NF4, ids=repr)
 def test_nf4_weights(case: golden.Golden) -> None:
-    assert torch.equal(nf4_of(case, torch.bfloat16).dequantized(), case["dequantized"])
+    assert torch.equal(nf4_of(case, case["dequantized"].dtype).dequantized(), case["dequantized"])
 
 
 @pytest.mark.parametrize("case", NF4, ids=repr)
@@ -164,10 +167,20 @@ def test_quantised_models_compute_what_their_weights_say(kind: str) -> None:
 @torch.inference_mode()
 def test_the_int4_kernel_changes_nothing_but_rounding() -> None:
     on, off = quantised("int4"), quantised("int4", Switches(int4_kernel=False))
-    assert on.model.layers[0].self_attn.q_proj.prepared
+    assert on.model.layers[0].self_attn.q_proj.laid_out is not None
     ids = torch.arange(5, 25)
     outputs = [m.logits(prefill(m, ids, m.new_cache(1), 0)) for m in (on, off)]
     torch.testing.assert_close(*outputs, rtol=0, atol=0.15)
+
+
+@torch.inference_mode()
+def test_joined_int4_projections_change_nothing() -> None:
+    on, off = quantised("int4"), quantised("int4", replace(Switches(), joined_projections=False))
+    x = golden.weight("x", (3, 192)).to(torch.bfloat16)
+    joined, apart = (model.model.layers[0].self_attn for model in (on, off))
+    assert joined.k_proj.laid_out.tiles.data_ptr() > joined.q_proj.laid_out.tiles.data_ptr()
+    torch.testing.assert_close(joined.qkv(x), apart.qkv(x), rtol=0, atol=1e-3)
+    torch.testing.assert_close(joined.k_proj(x), apart.k_proj(x), rtol=0, atol=1e-3)
 
 
 def test_keys_of_the_checkpoints() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -48,15 +49,20 @@ def spread(found: tuple[torch.Tensor, torch.Tensor], columns: int) -> torch.Tens
     return torch.zeros(len(columns_bk), columns).scatter(1, columns_bk, probabilities_bk)
 
 
-@pytest.mark.parametrize("case", golden.family("sampling"), ids=repr)
-@pytest.mark.parametrize(("name", "top_k"), [("probs_temp07", 0), ("probs_temp07_top50", 50)])
-def test_probabilities(case: golden.Golden, name: str, top_k: int) -> None:
+SAMPLING = [(case, name) for case in golden.family("sampling") for name in case.names if name.startswith("probs")]
+
+
+@pytest.mark.parametrize(("case", "name"), SAMPLING, ids=str)
+def test_probabilities(case: golden.Golden, name: str) -> None:
     logits = case["logits"]
-    asked = controls(len(logits), SamplingOptions(temperature=0.7, top_k=top_k))
+    stated = re.fullmatch(r"probs_temp(\d)(\d+)(?:_top(\d+))?", name)
+    assert stated, name
+    top_k = int(stated[3] or 0)
+    asked = controls(len(logits), SamplingOptions(temperature=float(f"{stated[1]}.{stated[2]}"), top_k=top_k))
     found = spread(probabilities(logits, asked, wide=True), logits.shape[1])
     torch.testing.assert_close(found, case[name], rtol=1e-5, atol=1e-7)
     assert torch.equal(found > 0, case[name] > 0)
-    if top_k:
+    if 0 < top_k <= NARROW_K:
         narrow = spread(probabilities(logits, asked, wide=False), logits.shape[1])
         torch.testing.assert_close(narrow, found, rtol=1e-5, atol=1e-7)
 

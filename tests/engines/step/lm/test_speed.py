@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-
 from bench.plain_lm import PlainLayer, PlainSizes
+
 from editx.engines.step.lm.config import LanguageModelConfig
 from editx.engines.step.lm.model import Step1, prefill
 

@@ -27,7 +27,7 @@ from editx.cancellation import Cancellation
 from editx.engines.step.lm.decode import Decoding
 from editx.engines.step.lm.generation import Generation
 from editx.engines.step.lm.graph import Runner, fastest_runner
-from editx.engines.step.lm.model import Step1
+from editx.engines.step.lm.model import Step1, chunk_size
 from editx.engines.step.lm.prefix import PrefixStore
 from editx.engines.step.lm.sampling import NARROW_K, SamplingOptions, uniforms
 from editx.engines.step.text.audio_tokens import PUBLISHED, TokenLayout
@@ -37,9 +37,6 @@ from editx.errors import EditXError, EngineFault, InvalidRequest, OutOfMemory, S
 
 BLOCK = 25
 """Decode steps between two copies of ids off an accelerator: half a second of audio, and no wait for every token."""
-PREFILL_CHUNK = 512
-"""Tokens of a prompt computed at once on an accelerator, where more would make the others wait."""
-CPU_PREFILL_CHUNK = 128
 
 
 @dataclass(slots=True)
@@ -86,9 +83,7 @@ class LanguageModel:
         self.model, self.layout = model, layout
         self.max_batch, self.max_tokens = max_batch, cache.max_tokens
         self.prefixes = PrefixStore(prefix_tokens if model.switches.prefix_reuse else 0)
-        on_cpu = model.device.type == "cpu"
-        self._block = block or (1 if on_cpu else BLOCK)
-        self._chunk = CPU_PREFILL_CHUNK if on_cpu else PREFILL_CHUNK
+        self._block = block or (1 if model.device.type == "cpu" else BLOCK)
         self._runner = run_with(self._decoding)
         self._changed = threading.Condition()
         self._waiting: deque[Generation] = deque()
@@ -217,7 +212,8 @@ class LanguageModel:
         generation, cache = sequence.generation, self._decoding.cache
         # The last token is left for the first decode step, which then draws like every other.
         end = len(generation.prompt) - 1
-        chunk = generation.prompt[sequence.cached : min(end, sequence.cached + self._chunk)]
+        size = chunk_size(self.model, len(generation.prompt))
+        chunk = generation.prompt[sequence.cached : min(end, sequence.cached + size)]
         if chunk:
             ids_s = torch.tensor(chunk, device=self.model.device)
             self.model.chunk(ids_s, cache, sequence.row, sequence.cached)

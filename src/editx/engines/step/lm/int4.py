@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from editx.engines.step.lm.int4_kernel import KernelWeights, kernel_takes
 from editx.errors import LoadFailed
 
 _log = logging.getLogger(__name__)
@@ -15,8 +16,6 @@ _log = logging.getLogger(__name__)
 PER_WORD = 8
 """Weights in one int32, the first in its lowest four bits."""
 _MIDDLE = 8
-_CUDA_INNER_TILES = 8
-_KERNEL_GROUPS = (32, 64, 128, 256)
 
 
 def unpack(words: Tensor) -> Tensor:
@@ -86,13 +85,8 @@ class Int4Linear(torch.nn.Module):
         if not symmetric:
             zero = torch.empty(out_features // PER_WORD, groups, dtype=torch.int32, device=device)
             self.register_buffer("weight_zero_point", zero)
-        self._tiles: Tensor | None = None
-        self._scales_and_zeros: Tensor | None = None
-
-    @property
-    def prepared(self) -> bool:
-        """Whether the weights are laid out for the kernel; the published layout is gone then."""
-        return self._tiles is not None
+        self.laid_out: KernelWeights | None = None
+        """The weights as the kernel wants them; the published layout is given back then."""
 
     def dequantized(self) -> Tensor:
         """W, (out, in), in the dtype of the scales, as the published layout states it."""
@@ -103,65 +97,35 @@ class Int4Linear(torch.nn.Module):
 
         Raises LoadFailed, naming the projection `name`, for a stated shape that is not the model's.
         """
-        if self.prepared:
+        if self.laid_out is not None:
             return
         if self.weight_shape.tolist() != [self.out_features, self.in_features]:
             raise LoadFailed(
                 f"{name}.weight_shape says {self.weight_shape.tolist()} and the model needs "
                 f"{[self.out_features, self.in_features]}; fetch the published checkpoint again"
             )
-        if not self._kernel_fits():
+        device = self.weight_packed.device
+        wanted = self.kernel and self.symmetric and self.dtype == torch.bfloat16
+        if not wanted or not kernel_takes(self.in_features, self.out_features, self.group_size, device):
             return
-        tiles, scales_and_zeros = self._lay_out()
-        if not self._agrees(tiles, scales_and_zeros):
-            _log.warning(
-                "torch's int4 product is wrong on %s; int4 weights are written out in every call", tiles.device
-            )
-            self.kernel = False
+        laid_out = KernelWeights.lay_out(unpack(self.weight_packed), self.weight_scale, self.group_size)
+        if not self._agrees(laid_out):
+            _log.warning("torch's int4 product is wrong on %s; int4 weights are written out in every call", device)
             return
-        self._tiles, self._scales_and_zeros = tiles, scales_and_zeros
-        for name in ("weight_packed", "weight_scale"):
-            setattr(self, name, torch.empty(0, dtype=getattr(self, name).dtype, device=tiles.device))
+        self.laid_out = laid_out
+        self.weight_packed = torch.empty(0, dtype=torch.int32, device=device)
+        self.weight_scale = torch.empty(0, dtype=torch.bfloat16, device=device)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self._tiles is None or self._scales_and_zeros is None:
+        if self.laid_out is None:
             return F.linear(x, self.dequantized().to(x.dtype))
-        flat = x.reshape(-1, self.in_features)
-        return self._multiply(flat, self._tiles, self._scales_and_zeros).view(*x.shape[:-1], self.out_features)
+        return self.laid_out.multiply(x)
 
-    def _kernel_fits(self) -> bool:
-        """torch multiplies bfloat16 by symmetric int4 on CPUs, and on CUDA from compute capability 8.0."""
-        fits = self.kernel and self.symmetric and self.dtype == torch.bfloat16 and self.group_size in _KERNEL_GROUPS
-        device = self.weight_packed.device
-        if not fits or self.out_features % 64:
-            return False
-        if device.type == "cuda":
-            return self.in_features % (16 * _CUDA_INNER_TILES) == 0 and torch.cuda.get_device_capability(device) >= (
-                8,
-                0,
-            )
-        return device.type == "cpu"
-
-    def _lay_out(self) -> tuple[Tensor, Tensor]:
-        numbers = unpack(self.weight_packed)
-        if numbers.device.type == "cuda":
-            pairs = (numbers[:, ::2] << 4 | numbers[:, 1::2]).to(torch.uint8)
-            tiles = torch.ops.aten._convert_weight_to_int4pack(pairs, _CUDA_INNER_TILES)
-        else:
-            tiles = torch.ops.aten._convert_weight_to_int4pack_for_cpu(numbers, 1)
-        scale = self.weight_scale.T
-        # The kernel's weight is (u - 8) * scale + zero.
-        return tiles, torch.stack([scale, torch.zeros_like(scale)], dim=-1).contiguous()
-
-    def _multiply(self, x: Tensor, tiles: Tensor, scales_and_zeros: Tensor) -> Tensor:
-        name = "_weight_int4pack_mm_for_cpu" if x.device.type == "cpu" else "_weight_int4pack_mm"
-        result: Tensor = getattr(torch.ops.aten, name)(x.contiguous(), tiles, self.group_size, scales_and_zeros)
-        return result
-
-    def _agrees(self, tiles: Tensor, scales_and_zeros: Tensor) -> bool:
-        """Whether the kernel's product of a fixed input is W's, to the rounding of bfloat16."""
-        count = 2 * self.in_features
-        x = torch.sin(torch.arange(count, dtype=torch.float32)).view(2, -1).to(tiles.device, torch.bfloat16)
-        expected = F.linear(x.float(), self.dequantized().float())
-        difference = (self._multiply(x, tiles, scales_and_zeros).float() - expected).abs().max()
+    def _agrees(self, laid_out: KernelWeights) -> bool:
+        """Whether the kernel's product with the first rows is theirs, to the rounding of bfloat16."""
+        x = torch.sin(torch.arange(2 * self.in_features, dtype=torch.float32)).view(2, -1)
+        x = x.to(self.weight_packed.device, torch.bfloat16)
+        rows = slice(0, 64)
+        expected = F.linear(x.float(), dequantize(self.weight_packed[rows], self.weight_scale[rows]).float())
+        difference = (laid_out.multiply(x)[:, rows].float() - expected).abs().max()
         return bool(difference <= 0.02 * expected.abs().max())

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from editx.engines.step.lm.config import Quantization
 from editx.engines.step.lm.int4 import Int4Linear
+from editx.engines.step.lm.int4_kernel import KernelWeights
 from editx.engines.step.lm.nf4 import Nf4Linear
 
 
@@ -59,6 +60,10 @@ class Together(Protocol):
 
     def __call__(self, x: Tensor) -> Tensor: ...
 
+    def prepare(self) -> None:
+        """Called once, when all weights are there and have been prepared."""
+        ...
+
 
 class Apart:
     """Computes its projections one by one."""
@@ -68,6 +73,9 @@ class Apart:
 
     def __call__(self, x: Tensor) -> Tensor:
         return torch.cat([part(x) for part in self.parts], dim=-1)
+
+    def prepare(self) -> None:
+        """Nothing to do."""
 
 
 class Joined:
@@ -86,6 +94,9 @@ class Joined:
             self._join()
         return F.linear(x, self.weight)
 
+    def prepare(self) -> None:
+        """Nothing to do: the matrix was filled through its views."""
+
     def _whole(self) -> bool:
         """Whether the parameters still are the views: moving a module to a device or a dtype replaces them."""
         row = self.weight.shape[1] * self.weight.element_size()
@@ -101,7 +112,31 @@ class Joined:
             part.weight.data = self.weight[start:end]
 
 
+class JoinedInt4(Apart):
+    """Computes int4 projections as one product once they are laid out for the kernel, one by one until then."""
+
+    def __init__(self, parts: Sequence[Int4Linear]) -> None:
+        super().__init__(parts)
+        self.int4_parts = parts
+        self._whole: KernelWeights | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return super().__call__(x) if self._whole is None else self._whole.multiply(x)
+
+    def prepare(self) -> None:
+        laid_out = [part.laid_out for part in self.int4_parts if part.laid_out is not None]
+        if self._whole is None and len(laid_out) == len(self.int4_parts):
+            self._whole = KernelWeights.join(laid_out)
+            for part, view in zip(self.int4_parts, self._whole.split(laid_out), strict=True):
+                part.laid_out = view
+
+
 def together(parts: Sequence[Projection], *, join: bool) -> Together:
     """Projections of one input, in one product where `join` and their kind allow it."""
     plain = [part for part in parts if isinstance(part, Linear)]
-    return Joined(plain) if join and len(plain) == len(parts) else Apart(parts)
+    int4 = [part for part in parts if isinstance(part, Int4Linear)]
+    if join and len(plain) == len(parts):
+        return Joined(plain)
+    if join and len(int4) == len(parts):
+        return JoinedInt4(int4)
+    return Apart(parts)

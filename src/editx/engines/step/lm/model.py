@@ -14,6 +14,11 @@ from editx.engines.step.lm.linear import Projection, projection, together
 from editx.engines.step.lm.nf4 import Nf4Linear, checkpoint_key
 from editx.engines.step.lm.switches import Switches
 
+CHUNK, CPU_CHUNK, MIN_CHUNK = 512, 128, 64
+"""Tokens of a prompt computed at once."""
+SCORES = 1 << 26
+"""Attention scores of one layer held at once, in fp32 where the device has no fused attention with a bias."""
+
 
 class Attention(nn.Module):
     """Grouped attention over a cache; keys `q_proj`, `k_proj`, `v_proj`, `o_proj`."""
@@ -180,6 +185,11 @@ class Step1(nn.Module):
         for name, module in self.named_modules():
             if isinstance(module, Int4Linear):
                 module.prepare(name)
+        for module in self.modules():
+            if isinstance(module, Attention):
+                module.qkv.prepare()
+            elif isinstance(module, FeedForward):
+                module.gate_up.prepare()
 
     def new_cache(self, rows: int, max_tokens: int | None = None) -> KeyValueCache:
         """Room for `rows` sequences, on the model's device and in its dtype."""
@@ -229,8 +239,17 @@ def checkpoint_mapping(model: Step1) -> dict[str, str]:
     return mapping
 
 
+def chunk_size(model: Step1, keys: int) -> int:
+    """How many tokens of a prompt of `keys` tokens to compute at once, so that scores take at most 256 MiB.
+
+    Fewer on the CPU, where they take seconds and a cancellation waits for them.
+    """
+    most = CPU_CHUNK if model.device.type == "cpu" else CHUNK
+    return max(MIN_CHUNK, min(most, SCORES // (model.config.heads * keys)))
+
+
 def prefill(
-    model: Step1, ids_s: Tensor, cache: KeyValueCache, row: int, start: int = 0, *, chunk_tokens: int = 512
+    model: Step1, ids_s: Tensor, cache: KeyValueCache, row: int, start: int = 0, *, chunk_tokens: int = CHUNK
 ) -> Tensor:
     """Fill the cache of one row with `ids_s` from position `start`; hidden states (s, hidden), normed.
 
