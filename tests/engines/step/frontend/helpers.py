@@ -10,6 +10,7 @@ from torch import nn
 
 from editx.engines.step.frontend.campplus import CamPlus, FrozenBatchNorm
 from editx.engines.step.frontend.campplus_onnx import _node_path, _norm_behind
+from tests import golden
 from tests.engines.step import onnx_writer as write
 from tests.engines.step.tokenizers.helpers import filled
 
@@ -22,7 +23,7 @@ def campplus(salt: str = "") -> CamPlus:
     return network
 
 
-def exported(network: CamPlus) -> bytes:
+def exported(network: CamPlus, *, fold: bool = True) -> bytes:
     """What an exporter writes: norms behind a convolution folded into it, all other norms as nodes."""
     modules = dict(network.named_modules())
     nodes: list[bytes] = []
@@ -32,7 +33,7 @@ def exported(network: CamPlus) -> bytes:
         if not isinstance(conv, nn.Conv1d | nn.Conv2d):
             continue
         weight, bias = conv.weight, conv.bias
-        norm = modules.get(_norm_behind(name, modules))
+        norm = modules.get(_norm_behind(name, modules)) if fold else None
         if isinstance(norm, FrozenBatchNorm):
             folded.add(_norm_behind(name, modules))
             gain = (norm.running_var.double() + 1e-5).rsqrt()
@@ -50,6 +51,8 @@ def exported(network: CamPlus) -> bytes:
     for name, norm in modules.items():
         if isinstance(norm, FrozenBatchNorm) and name not in folded:
             state = {f"{name}.{key}": tensor for key, tensor in norm.state_dict().items()}
+            state.setdefault(f"{name}.weight", torch.ones_like(norm.running_mean))  # constants, where it has no gain
+            state.setdefault(f"{name}.bias", torch.zeros_like(norm.running_mean))
             keys = [f"{name}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
             initializers += [write.tensor(key, state[key].numpy()) for key in keys]
             epsilon = write.float_attribute("epsilon", 1e-5)
@@ -59,6 +62,4 @@ def exported(network: CamPlus) -> bytes:
 
 
 def noise(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    from tests import golden
-
     return torch.from_numpy(np.asarray(golden.normal(name, shape)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from editx.engines.step.frontend.campplus import BLOCKS, CamPlus, ContextMask, statistics
 from editx.engines.step.frontend.campplus_onnx import campplus_weights
-from editx.engines.step.onnx_weights import read_onnx
+from editx.engines.step.onnx_weights import _fields, read_onnx
 from editx.errors import LoadFailed
 from tests import golden
 from tests.engines.step import onnx_writer as write
@@ -98,31 +99,58 @@ def test_the_exported_file_gives_the_same_embedding(tmp_path: Path) -> None:
     assert F.cosine_similarity(embedding, wanted).min() > 0.9999
 
 
-def test_a_file_with_unfolded_norms_gives_the_same_weights(tmp_path: Path) -> None:
-    """Whether an exporter folds a norm is its own affair."""
-    network = campplus()
-    folded = exported(network)
-    conv = network.xvector.tdnn.linear.weight
-    norm = network.xvector.tdnn.nonlinear.batchnorm
-    keys = ["weight", "bias", "running_mean", "running_var"]
-    nodes = [
-        write.node("/xvector/tdnn/linear/Conv2", "Conv", ["x", "plain"]),
-        write.node("/xvector/tdnn/nonlinear/batchnorm/BatchNormalization", "BatchNormalization", ["x", *keys]),
-    ]
-    tensors = [write.tensor(key, tensor.numpy()) for key, tensor in norm.state_dict().items()]
-    more = write.model(nodes, [*tensors, write.tensor("plain", conv.numpy())])
+def test_whether_norms_are_folded_is_the_exporters_affair(tmp_path: Path) -> None:
     path = tmp_path / "campplus.onnx"
-    path.write_bytes(_joined(folded, more))
-    with pytest.raises(LoadFailed, match="has a bias at"):
+    path.write_bytes(exported(campplus(), fold=False))
+    state, expected = campplus_weights(read_onnx(path)), campplus().state_dict()
+    assert set(state) == set(expected)
+    for name, tensor in state.items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+def test_a_bias_beside_a_norm_is_refused(tmp_path: Path) -> None:
+    """It would be lost: the public checkpoint has no such bias."""
+    names = ["weight", "bias", "running_mean", "running_var"]
+    norm = write.node("/xvector/tdnn/nonlinear/batchnorm/BatchNormalization", "BatchNormalization", ["x", *names])
+    tensors = [write.message(5, write.tensor(name, np.ones(128, np.float32))) for name in names]
+    content = exported(campplus())
+    graph = next(bytes(value) for number, value in _fields(memoryview(content)) if number == 7)
+    path = tmp_path / "campplus.onnx"
+    path.write_bytes(write.message(7, graph + write.message(1, norm) + b"".join(tensors)))
+    with pytest.raises(LoadFailed, match=r"has a bias at \['xvector\.tdnn\.linear'\]"):
         campplus_weights(read_onnx(path))
 
 
-def _joined(one: bytes, other: bytes) -> bytes:
-    """One model with the graphs of two, which protobuf defines as their concatenation."""
-    from editx.engines.step.onnx_weights import _fields
+def test_another_epsilon_is_refused(tmp_path: Path) -> None:
+    content = exported(campplus()).replace(np.float32(1e-5).tobytes(), np.float32(1e-3).tobytes())
+    path = tmp_path / "campplus.onnx"
+    path.write_bytes(content)
+    with pytest.raises(LoadFailed, match="epsilon"):
+        campplus_weights(read_onnx(path))
 
-    graphs = [bytes(value) for data in (one, other) for number, value in _fields(memoryview(data)) if number == 7]
-    return write.message(7, b"".join(graphs))
+
+def test_nodes_are_where_the_published_file_has_them(tmp_path: Path) -> None:
+    """The names that spec 60 §4.1 gives; a file without one of them is refused by that name."""
+    content = exported(campplus())
+    for name in (
+        "/head/conv1/Conv",
+        "/head/layer1/layer1.0/conv1/Conv",
+        "/head/layer1/layer1.0/shortcut/shortcut.0/Conv",
+        "/xvector/tdnn/linear/Conv",
+        "/xvector/block1/tdnnd1/linear1/Conv",
+        "/xvector/transit1/linear/Conv",
+        "/xvector/dense/linear/Conv",
+        "/xvector/block1/tdnnd1/nonlinear1/batchnorm/BatchNormalization",
+    ):
+        path = tmp_path / "campplus.onnx"
+        path.write_bytes(content.replace(name.encode(), name.replace("/", "?").encode()))
+        graph = read_onnx(path)
+        assert name not in graph.nodes
+        if name.endswith("Conv"):
+            with pytest.raises(LoadFailed, match=re.escape(repr(name))):
+                campplus_weights(graph)
+        else:
+            assert set(campplus_weights(graph)) == set(campplus().state_dict())
 
 
 def test_what_is_missing_in_the_file_is_named(tmp_path: Path) -> None:

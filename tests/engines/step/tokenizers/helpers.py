@@ -35,7 +35,9 @@ def audio_of(file: Golden) -> torch.Tensor:
     """The sound a golden file was computed from: float32 (n,) at 16 kHz."""
     if "audio" in file:
         return file["audio"]
-    text = file.metadata.get("audio", "audio_preprocess_24k.safetensors:preprocessed")
+    text = file.metadata.get("audio")
+    if text is None:
+        return golden.family("audio_preprocess")[0]["preprocessed"]
     if "rule(" not in text:
         name, _, tensor = text.partition(":")
         return Golden(golden.directory() / name)[tensor]
@@ -71,13 +73,13 @@ def cmvn_of(file: Golden) -> Cmvn:
     return read_cmvn(golden.directory() / file.metadata["am_mvn"])
 
 
-def linguistic_of(file: Golden) -> LinguisticTokenizer:
+def linguistic_of(file: Golden, *, packed: bool = True) -> LinguisticTokenizer:
     network = linguistic_network(LinguisticConfig.from_mapping(file.config), file.salt)
-    return LinguisticTokenizer(network, cmvn_of(file), rule(file.config["kmeans"], file.salt))
+    return LinguisticTokenizer(network, cmvn_of(file), rule(file.config["kmeans"], file.salt), packed=packed)
 
 
-def semantic_of(file: Golden) -> SemanticTokenizer:
-    return SemanticTokenizer(semantic_network(SemanticConfig(**file.config), file.salt))
+def semantic_of(file: Golden, *, packed: bool = True) -> SemanticTokenizer:
+    return SemanticTokenizer(semantic_network(SemanticConfig(**file.config), file.salt), packed=packed)
 
 
 def flat_cmvn() -> Cmvn:
@@ -85,16 +87,16 @@ def flat_cmvn() -> Cmvn:
     return Cmvn(torch.full((560,), -19.0), torch.full((560,), 1.0))
 
 
-@lru_cache(maxsize=1)
-def tiny_linguistic() -> LinguisticTokenizer:
+@lru_cache(maxsize=2)
+def tiny_linguistic(*, packed: bool = True) -> LinguisticTokenizer:
     codebook = golden.weight("tiny centroids", (64, TINY_LINGUISTIC.output_size)) * 4
-    return LinguisticTokenizer(linguistic_network(TINY_LINGUISTIC), flat_cmvn(), codebook)
+    return LinguisticTokenizer(linguistic_network(TINY_LINGUISTIC), flat_cmvn(), codebook, packed=packed)
 
 
-@lru_cache(maxsize=1)
-def tiny_semantic() -> SemanticTokenizer:
+@lru_cache(maxsize=2)
+def tiny_semantic(*, packed: bool = True) -> SemanticTokenizer:
     """Its codebook lies along what it hears in some sound, for a random one would give one code for everything."""
-    tokenizer = SemanticTokenizer(semantic_network(TINY_SEMANTIC))
+    tokenizer = SemanticTokenizer(semantic_network(TINY_SEMANTIC), packed=packed)
     heard = tokenizer.hidden([whisper_log_mel(sound("codebook", 64 * 640))])[0]
     tokenizer.network.quantizer._codebook.embed.copy_(F.normalize(heard[: TINY_SEMANTIC.n_codebook_size]))
     return tokenizer

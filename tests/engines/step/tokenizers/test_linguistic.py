@@ -19,6 +19,7 @@ from tests.engines.step.tokenizers.helpers import (
     audio_of,
     cmvn_of,
     flat_cmvn,
+    linguistic_network,
     linguistic_of,
     sound,
     tiny_linguistic,
@@ -86,8 +87,19 @@ def test_one_pass_is_chunk_by_chunk(rows: int) -> None:
     """However many rows, all chunks at once give what the plain streaming encoder gives."""
     tokenizer = tiny_linguistic()
     features = torch.from_numpy(golden.normal("rows", (rows, 560)))
-    plain = PlainLinguisticEncoder(tokenizer.network.state_dict(), TINY_LINGUISTIC.attention_heads)
+    state = linguistic_network(TINY_LINGUISTIC).state_dict()
+    plain = PlainLinguisticEncoder(state, TINY_LINGUISTIC.attention_heads)
     assert (tokenizer.hidden([features]) - plain.encode(features)).abs().max() < 2e-5
+
+
+def test_packing_changes_nothing_but_rounding() -> None:
+    packed, unpacked = tiny_linguistic(), tiny_linguistic(packed=False)
+    assert "encoder.encoders.0.feed_forward.w_1.weight" not in packed.network.state_dict()
+    assert "encoder.encoders.0.feed_forward.w_1.weight" in unpacked.network.state_dict()
+    features = torch.from_numpy(golden.normal("packing", (40, 560)))
+    assert (packed.hidden([features]) - unpacked.hidden([features])).abs().max() < 2e-5
+    x_n = sound("packing", 50_000)
+    assert torch.equal(packed.encode(x_n), unpacked.encode(x_n))
 
 
 def test_a_batch_is_its_clips() -> None:

@@ -76,6 +76,16 @@ def test_a_batch_is_its_clips() -> None:
         assert torch.equal(one, many)
 
 
+def test_packing_changes_nothing_but_rounding() -> None:
+    packed, unpacked = tiny_semantic(), tiny_semantic(packed=False)
+    assert "encoder.blocks.0.mlp.0.weight" not in packed.network.state_dict()
+    assert "encoder.blocks.0.mlp.0.weight" in unpacked.network.state_dict()
+    x_n = sound("packing", 50_000)
+    mel = whisper_log_mel(x_n)
+    assert (packed.hidden([mel])[0] - unpacked.hidden([mel])[0]).abs().max() < 2e-5
+    assert torch.equal(packed.encode(x_n), unpacked.encode(x_n))
+
+
 def test_padding_changes_nothing_but_rounding() -> None:
     tokenizer = tiny_semantic()
     mels = [whisper_log_mel(sound(f"pad {samples}", samples)) for samples in (16_000, 800, 5_600, 5_760, 5_920)]

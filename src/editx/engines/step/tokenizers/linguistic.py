@@ -12,6 +12,7 @@ import torch
 
 from editx.engines.step.tokenizers.codebook import nearest
 from editx.engines.step.tokenizers.linguistic_features import Cmvn, linguistic_features
+from editx.engines.step.tokenizers.packing import pack
 from editx.engines.step.tokenizers.sanm import LinguisticNetwork
 from editx.engines.step.tokenizers.windows import windows
 from editx.errors import LoadFailed
@@ -46,10 +47,13 @@ def read_centroids(path: Path) -> torch.Tensor:
 class LinguisticTokenizer:
     """Turns sound into linguistic codes. Holds no state between calls, so any number may be under way at once.
 
-    `network` in float32 on its device; `codebook` float32 (entries, 512).
+    `network` in float32 on its device; `codebook_kd` float32 (entries, 512). `packed`: give up the network's matrices
+    for packed copies, see `packing.py`.
     """
 
-    def __init__(self, network: LinguisticNetwork, cmvn: Cmvn, codebook_kd: torch.Tensor) -> None:
+    def __init__(
+        self, network: LinguisticNetwork, cmvn: Cmvn, codebook_kd: torch.Tensor, *, packed: bool = True
+    ) -> None:
         if codebook_kd.shape[1] != network.config.output_size:
             raise LoadFailed(
                 f"the linguistic centroids are {codebook_kd.shape[1]} wide, and the encoder's output is "
@@ -59,6 +63,8 @@ class LinguisticTokenizer:
         self.device = next(network.parameters()).device
         self._cmvn = cmvn.to(self.device)
         self._codebook_kd = codebook_kd.to(self.device)
+        if packed:
+            pack(network)
 
     def encode(self, x_n: torch.Tensor, on_progress: Hook = lambda _: None) -> torch.Tensor:
         """Codes of one prepared clip: float32 (n,) at 16 kHz to int64 (code_count(n),), on the device."""

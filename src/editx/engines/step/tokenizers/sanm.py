@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from editx.engines.step.decoder.layers import Linear
 from editx.engines.step.tokenizers.windows import Windows
 from editx.errors import LoadFailed
 
@@ -55,8 +56,8 @@ class SanmAttention(nn.Module):
         super().__init__()
         size = config.output_size
         self.heads = config.attention_heads
-        self.linear_q_k_v = nn.Linear(width, 3 * size)
-        self.linear_out = nn.Linear(size, size)
+        self.linear_q_k_v = Linear(width, 3 * size)
+        self.linear_out = Linear(size, size)
         self.fsmn_block = nn.Conv1d(size, size, config.kernel_size, groups=size, bias=False)
 
     def forward(self, n_cwd: torch.Tensor, at: Windows) -> torch.Tensor:
@@ -75,7 +76,7 @@ class SanmAttention(nn.Module):
 
     def _attend(self, q_cwd: torch.Tensor, kv_cwd: torch.Tensor, at: Windows) -> torch.Tensor:
         chunks, rows, size = q_cwd.shape
-        kv_ckd = kv_cwd.flatten(0, 1)[at.keys]
+        kv_ckd = kv_cwd.flatten(0, 1).index_select(0, at.keys.flatten()).unflatten(0, at.keys.shape)
         k_ckhd, v_ckhd = kv_ckd.unflatten(-1, (2, self.heads, -1)).unbind(2)
         q_cwhd = q_cwd.unflatten(-1, (self.heads, -1))
         mixed_chwd = F.scaled_dot_product_attention(
@@ -95,8 +96,8 @@ class SanmAttention(nn.Module):
 class FeedForward(nn.Module):
     def __init__(self, config: LinguisticConfig) -> None:
         super().__init__()
-        self.w_1 = nn.Linear(config.output_size, config.linear_units)
-        self.w_2 = nn.Linear(config.linear_units, config.output_size)
+        self.w_1 = Linear(config.output_size, config.linear_units)
+        self.w_2 = Linear(config.linear_units, config.output_size)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = self.w_2(F.relu(self.w_1(x), inplace=True))

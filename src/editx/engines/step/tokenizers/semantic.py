@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from editx.engines.step.audio.whisper_mel import whisper_log_mel
+from editx.engines.step.tokenizers.packing import pack
 from editx.engines.step.tokenizers.semantic_network import SemanticNetwork, code_count
 
 PART_SAMPLES = 480_000
@@ -21,12 +22,14 @@ Hook = Callable[[float], None]
 class SemanticTokenizer:
     """Turns sound into semantic codes. Holds no state between calls, so any number may be under way at once.
 
-    `network` in float32 on its device.
+    `network` in float32 on its device. `packed`: give up the network's matrices for packed copies, see `packing.py`.
     """
 
-    def __init__(self, network: SemanticNetwork) -> None:
+    def __init__(self, network: SemanticNetwork, *, packed: bool = True) -> None:
         self.network = network
         self.device = next(network.parameters()).device
+        if packed:
+            pack(network)
 
     def encode(self, x_n: torch.Tensor, on_progress: Hook = lambda _: None) -> torch.Tensor:
         """Codes of one prepared clip: float32 (n,) at 16 kHz to int64 (codes,), on the device."""

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from editx.engines.step.decoder.layers import Linear
 from editx.engines.step.tokenizers.codebook import nearest
 from editx.errors import LoadFailed
 
@@ -47,10 +48,10 @@ class SelfAttention(nn.Module):
         super().__init__()
         size = config.n_audio_state
         self.heads = config.n_audio_head
-        self.query = nn.Linear(size, size)
-        self.key = nn.Linear(size, size, bias=False)
-        self.value = nn.Linear(size, size)
-        self.out = nn.Linear(size, size)
+        self.query = Linear(size, size)
+        self.key = Linear(size, size, bias=False)
+        self.value = Linear(size, size)
+        self.out = Linear(size, size)
 
     def forward(self, x_btd: torch.Tensor, mask_bt: torch.Tensor | None) -> torch.Tensor:
         """(b, t, d) to (b, t, d); `mask_bt`, when rows are padded, is True where they are not."""
@@ -71,7 +72,7 @@ class Block(nn.Module):
         self.attn_ln = nn.LayerNorm(size, eps=_EPS)
         self.attn = SelfAttention(config)
         self.mlp_ln = nn.LayerNorm(size, eps=_EPS)
-        self.mlp = nn.Sequential(nn.Linear(size, 4 * size), nn.GELU(), nn.Linear(4 * size, size))
+        self.mlp = nn.Sequential(Linear(size, 4 * size), nn.GELU(), Linear(4 * size, size))
 
     def forward(self, x_btd: torch.Tensor, mask_bt: torch.Tensor | None) -> torch.Tensor:
         x_btd = x_btd + self.attn(self.attn_ln(x_btd), mask_bt)
