@@ -11,7 +11,7 @@ from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 import editx
-from editx.cli import batch, clone, doctor, edit, models, quantize, serve, synth, voices
+from editx.cli import batch, clone, doctor, edit, models, pull, quantize, serve, synth, voices
 from editx.cli.console import EXIT_CODES, report_error
 from editx.errors import Cancelled, EditXError, InvalidRequest
 
@@ -39,6 +39,7 @@ for _name, _command, _summary in (
 app.add_typer(voices.app, name="voices", short_help="List, add, show, rename and delete voices.")
 app.add_typer(models.app, name="models", short_help="List variants; load and unload them in a server.")
 for _name, _command, _summary in (
+    ("pull", pull.pull, "Download the published weights."),
     ("quantize", quantize.quantize, "Make the int4 or NF4 weights from the bfloat16 ones."),
     ("synth-checkpoint", synth.synth_checkpoint, "Write random weights in the published layout."),
 ):

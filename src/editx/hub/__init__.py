@@ -1,0 +1,1 @@
+"""Fetches the published repositories from a model hub over HTTP."""
