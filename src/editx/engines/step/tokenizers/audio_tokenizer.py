@@ -6,7 +6,6 @@ in TF32; `torch.set_float32_matmul_precision` must stay at "highest".
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +14,7 @@ from editx.audio.clip import Clip
 from editx.engines.step.audio.cache import ResultCache
 from editx.engines.step.audio.waveform import prepare
 from editx.engines.step.text.audio_tokens import PUBLISHED, TokenLayout, interleave
+from editx.engines.step.tokenizers.hook import Hook, no_hook
 from editx.engines.step.tokenizers.linguistic import LinguisticTokenizer
 from editx.engines.step.tokenizers.semantic import SemanticTokenizer
 from editx.errors import TooLarge
@@ -23,8 +23,6 @@ DEFAULT_LONGEST_S = 30.0
 LONGEST_S = 90.0
 _LINGUISTIC_SHARE = 0.6  # of the work: 11.8 of 18.9 GFLOP a second
 _CODE_BYTES = 40  # a Python integer and its place in a tuple
-
-Hook = Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ class AudioTokenizer:
         self.semantic = semantic
         self.cache: ResultCache[Codes] = ResultCache() if cache is None else cache
 
-    def encode(self, clip: Clip, *, longest_s: float = DEFAULT_LONGEST_S, on_progress: Hook = lambda _: None) -> Codes:
+    def encode(self, clip: Clip, *, longest_s: float = DEFAULT_LONGEST_S, on_progress: Hook = no_hook) -> Codes:
         """Codes of `clip`, which may have any sample rate from 1 to 768 kHz.
 
         `on_progress` is told the share of the work done, several times a second; what it raises ends the work. Raises

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +11,12 @@ import numpy.lib.format as npy
 import torch
 
 from editx.engines.step.tokenizers.codebook import nearest
+from editx.engines.step.tokenizers.hook import Hook, no_hook
 from editx.engines.step.tokenizers.linguistic_features import Cmvn, linguistic_features
 from editx.engines.step.tokenizers.packing import pack
 from editx.engines.step.tokenizers.sanm import LinguisticNetwork
 from editx.engines.step.tokenizers.windows import windows
 from editx.errors import LoadFailed
-
-Hook = Callable[[float], None]
-"""Told the share of the work done, between units of it; what it raises ends the work."""
 
 
 def read_centroids(path: Path) -> torch.Tensor:
@@ -66,12 +64,12 @@ class LinguisticTokenizer:
         if packed:
             pack(network)
 
-    def encode(self, x_n: torch.Tensor, on_progress: Hook = lambda _: None) -> torch.Tensor:
+    def encode(self, x_n: torch.Tensor, on_progress: Hook = no_hook) -> torch.Tensor:
         """Codes of one prepared clip: float32 (n,) at 16 kHz to int64 (code_count(n),), on the device."""
         return self.encode_batch([x_n], on_progress)[0]
 
     @torch.no_grad()
-    def encode_batch(self, waves: Sequence[torch.Tensor], on_progress: Hook = lambda _: None) -> list[torch.Tensor]:
+    def encode_batch(self, waves: Sequence[torch.Tensor], on_progress: Hook = no_hook) -> list[torch.Tensor]:
         """Codes of several clips in one pass; each gets what it would get alone."""
         features = [linguistic_features(x_n.to(self.device), self._cmvn) for x_n in waves]
         lengths = [len(rows) for rows in features]
@@ -79,7 +77,7 @@ class LinguisticTokenizer:
         return list(codes_t.split(lengths))
 
     @torch.no_grad()
-    def hidden(self, features: Sequence[torch.Tensor], on_progress: Hook = lambda _: None) -> torch.Tensor:
+    def hidden(self, features: Sequence[torch.Tensor], on_progress: Hook = no_hook) -> torch.Tensor:
         """Encoder output of clips given as feature rows (t_i, 560), one after the other: (Σt_i, 512)."""
         lengths = [len(rows) for rows in features]
         if not sum(lengths):

@@ -6,7 +6,7 @@ Parameter names are those of the published checkpoint. The windows that make it 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from editx.engines.step.decoder.layers import Linear
+from editx.engines.step.tokenizers.hook import Hook
 from editx.engines.step.tokenizers.windows import Windows
 from editx.errors import LoadFailed
 
@@ -131,9 +132,7 @@ class SanmEncoder(nn.Module):
         self.encoders = nn.ModuleList([SanmLayer(config.output_size, config) for _ in range(config.num_blocks - 1)])
         self.after_norm = nn.LayerNorm(config.output_size, eps=_EPS)
 
-    def forward(
-        self, features_td: torch.Tensor, at: Windows, lengths: list[int], on_progress: Callable[[float], None]
-    ) -> torch.Tensor:
+    def forward(self, features_td: torch.Tensor, at: Windows, lengths: list[int], on_progress: Hook) -> torch.Tensor:
         """Features of clips of these lengths, one after the other, to (t, output_size)."""
         scale = math.sqrt(self.after_norm.normalized_shape[0])
         z_td = features_td * scale + torch.cat([positions(length, features_td) for length in lengths])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional as F
 
 from editx.engines.step.audio.whisper_mel import whisper_log_mel
+from editx.engines.step.tokenizers.hook import Hook, no_hook
 from editx.engines.step.tokenizers.packing import pack
 from editx.engines.step.tokenizers.semantic_network import SemanticNetwork, code_count
 
@@ -15,8 +16,6 @@ PART_SAMPLES = 480_000
 SHORTEST_PART_SAMPLES = 480
 _FRAMES_AT_ONCE = 3_000
 """Of log-mel, padding included, in one batch: one part of 30 s."""
-
-Hook = Callable[[float], None]
 
 
 class SemanticTokenizer:
@@ -31,12 +30,12 @@ class SemanticTokenizer:
         if packed:
             pack(network)
 
-    def encode(self, x_n: torch.Tensor, on_progress: Hook = lambda _: None) -> torch.Tensor:
+    def encode(self, x_n: torch.Tensor, on_progress: Hook = no_hook) -> torch.Tensor:
         """Codes of one prepared clip: float32 (n,) at 16 kHz to int64 (codes,), on the device."""
         return self.encode_batch([x_n], on_progress)[0]
 
     @torch.no_grad()
-    def encode_batch(self, waves: Sequence[torch.Tensor], on_progress: Hook = lambda _: None) -> list[torch.Tensor]:
+    def encode_batch(self, waves: Sequence[torch.Tensor], on_progress: Hook = no_hook) -> list[torch.Tensor]:
         """Codes of several clips. Each is cut every 30 s, and its parts are encoded as if they were clips of their own.
 
         Parts of similar length run together, as many as fill 30 s.
