@@ -20,7 +20,7 @@ from editx.engines.step.lm.model import CPU_CHUNK
 from editx.engines.step.lm.sampling import SamplingOptions
 from editx.engines.step.lm.switches import Switches
 from editx.engines.step.text.prompts import Prompt
-from editx.errors import Cancelled, EngineFault, InvalidRequest, ShuttingDown, TooLarge
+from editx.errors import Cancelled, EngineFault, InvalidRequest, LoadFailed, ShuttingDown, TooLarge
 from tests.engines.step.lm import small
 from tests.engines.step.lm.small import LAYOUT
 
@@ -287,7 +287,7 @@ def test_bad_requests(served: LanguageModel, prompt: list[int], options: dict[st
 
 
 def test_a_vocabulary_without_the_audio_ids_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="70655"):
+    with pytest.raises(LoadFailed, match="70655"):
         LanguageModel(small.model())
 
 

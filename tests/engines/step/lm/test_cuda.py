@@ -11,6 +11,7 @@ from editx.engines.step.lm.batcher import LanguageModel
 from editx.engines.step.lm.config import Quantization
 from editx.engines.step.lm.int4 import Int4Linear, pack
 from editx.engines.step.lm.model import Step1, prefill
+from editx.engines.step.lm.nf4 import Nf4Linear
 from editx.engines.step.lm.sampling import SamplingOptions
 from editx.engines.step.lm.switches import Switches
 from tests import golden
@@ -79,3 +80,18 @@ if torch.cuda.is_available():
                     tensor.fill_(1) if tensor.dtype in (torch.uint8, torch.int32) else tensor.fill_(0.01)
             model.prepare()
             assert all(len(ids) > 0 for ids in results(model))
+
+    @torch.inference_mode()
+    def test_the_nf4_kernel() -> None:
+        device = torch.device("cuda")
+        on, off = (Nf4Linear(512, 96, device=device, dtype=torch.bfloat16, kernel=kernel) for kernel in (True, False))
+        random = torch.Generator().manual_seed(1)
+        for name, buffer in on.named_buffers():
+            filled = torch.rand(buffer.shape, generator=random) * (255 if buffer.dtype == torch.uint8 else 0.1)
+            buffer.copy_(filled)
+            off.get_buffer(name).copy_(buffer)
+        on.prepare("p")
+        assert on.absmax_k is not None
+        for rows in (1, 3, 40):
+            x = torch.from_numpy(golden.normal("x", (rows, 512))).to("cuda", torch.bfloat16)
+            torch.testing.assert_close(on(x), off(x), rtol=0.02, atol=0.02)

@@ -149,7 +149,7 @@ def quantised(kind: str, switches: Switches | None = None) -> Step1:
 @torch.inference_mode()
 @pytest.mark.parametrize("kind", ["int4", "nf4"])
 def test_quantised_models_compute_what_their_weights_say(kind: str) -> None:
-    model = quantised(kind, Switches(int4_kernel=False))
+    model = quantised(kind, Switches(quantized_kernels=False))
     config = replace(model.config, quantization=None)
     plain = Step1(config, device="cpu", dtype=torch.bfloat16, switches=Switches.none(), max_tokens=64)
     for name, module in model.named_modules():
@@ -166,7 +166,7 @@ def test_quantised_models_compute_what_their_weights_say(kind: str) -> None:
 
 @torch.inference_mode()
 def test_the_int4_kernel_changes_nothing_but_rounding() -> None:
-    on, off = quantised("int4"), quantised("int4", Switches(int4_kernel=False))
+    on, off = quantised("int4"), quantised("int4", Switches(quantized_kernels=False))
     assert on.model.layers[0].self_attn.q_proj.laid_out is not None
     ids = torch.arange(5, 25)
     outputs = [m.logits(prefill(m, ids, m.new_cache(1), 0)) for m in (on, off)]

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import torch
 
 from editx.cancellation import Cancellation
+from editx.engines.step.lm.config import REMEDY
 from editx.engines.step.lm.decode import Decoding
 from editx.engines.step.lm.generation import Generation
 from editx.engines.step.lm.graph import Runner, fastest_runner
@@ -33,7 +34,7 @@ from editx.engines.step.lm.sampling import NARROW_K, SamplingOptions, uniforms
 from editx.engines.step.text.audio_tokens import PUBLISHED, TokenLayout
 from editx.engines.step.text.limits import fit
 from editx.engines.step.text.prompts import Prompt
-from editx.errors import EditXError, EngineFault, InvalidRequest, OutOfMemory, ShuttingDown
+from editx.errors import EditXError, EngineFault, InvalidRequest, LoadFailed, OutOfMemory, ShuttingDown
 
 BLOCK = 25
 """Decode steps between two copies of ids off an accelerator: half a second of audio, and no wait for every token."""
@@ -74,8 +75,8 @@ class LanguageModel:
         run_with: Callable[[Decoding], Runner] = fastest_runner,
     ) -> None:
         if layout.audio_end > model.config.vocab_size:
-            raise InvalidRequest(
-                f"audio ids up to {layout.audio_end - 1} do not fit a vocabulary of {model.config.vocab_size}"
+            raise LoadFailed(
+                f"audio ids up to {layout.audio_end - 1} do not fit a vocabulary of {model.config.vocab_size}; {REMEDY}"
             )
         with torch.inference_mode():
             cache = model.new_cache(max_batch, max_tokens)

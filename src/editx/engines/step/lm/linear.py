@@ -37,7 +37,7 @@ def projection(
     *,
     device: torch.device,
     dtype: torch.dtype,
-    int4_kernel: bool = True,
+    kernels: bool = True,
 ) -> Projection:
     """An empty projection of the stated kind, computing in `dtype`."""
     if quantization is None:
@@ -48,11 +48,11 @@ def projection(
             out_features,
             group_size=quantization.group_size,
             symmetric=quantization.symmetric,
-            kernel=int4_kernel,
+            kernel=kernels,
             device=device,
             dtype=dtype,
         )
-    return Nf4Linear(in_features, out_features, device=device, dtype=dtype)
+    return Nf4Linear(in_features, out_features, kernel=kernels, device=device, dtype=dtype)
 
 
 class Together(Protocol):

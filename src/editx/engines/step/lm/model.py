@@ -33,7 +33,7 @@ class Attention(nn.Module):
 
         def linear(out_features: int) -> Projection:
             return projection(
-                d, out_features, config.quantization, int4_kernel=switches.int4_kernel, device=device, dtype=dtype
+                d, out_features, config.quantization, kernels=switches.quantized_kernels, device=device, dtype=dtype
             )
 
         self.q_proj, self.k_proj, self.v_proj, self.o_proj = linear(d), linear(kv), linear(kv), linear(d)
@@ -68,7 +68,7 @@ class FeedForward(nn.Module):
                 in_features,
                 out_features,
                 config.quantization,
-                int4_kernel=switches.int4_kernel,
+                kernels=switches.quantized_kernels,
                 device=device,
                 dtype=dtype,
             )
@@ -183,7 +183,7 @@ class Step1(nn.Module):
         Raises LoadFailed, naming the projection, for a stated shape that is not the model's.
         """
         for name, module in self.named_modules():
-            if isinstance(module, Int4Linear):
+            if isinstance(module, Int4Linear | Nf4Linear):
                 module.prepare(name)
         for module in self.modules():
             if isinstance(module, Attention):

@@ -9,12 +9,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from editx.engines.step.lm import nf4_kernel
 from editx.errors import LoadFailed
 
 BLOCK = 64
 """Weights that share an `absmax`."""
 NESTED_BLOCK = 256
 """Values of `absmax` that share a `nested_absmax`."""
+MOST_ROWS = 16
+"""Inputs multiplied by the fused kernel at once."""
+
+
+def lookup(packed: Tensor, quant_map: Tensor) -> Tensor:
+    """The fp32 values (n,) that the nibbles of `packed`, uint8 (n / 2, 1), stand for, the high nibble first."""
+    byte = torch.arange(256, device=packed.device)
+    pairs = torch.stack([quant_map[byte >> 4], quant_map[byte & 15]], dim=-1)
+    # Two values are one 64-bit number, so that one look-up per byte finds both.
+    return pairs.view(torch.int64).flatten().index_select(0, packed.flatten().int()).view(torch.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +64,7 @@ def checkpoint_key(name: str) -> str:
 
 
 class Nf4Linear(torch.nn.Module):
-    """x W^T with W in NF4, written out in every call.
+    """x W^T with W in NF4: by a fused kernel on CUDA after `prepare`, else written out in every call.
 
     Buffers: `packed` uint8 (n / 2, 1) for n = out * in weights, `absmax` uint8 (n / 64,), `nested_absmax` fp32
     (n / 64 / 256 rounded up,), `nested_quant_map` fp32 (256,), `quant_map` fp32 (16,), and `nested_offset`, an fp32
@@ -67,12 +78,16 @@ class Nf4Linear(torch.nn.Module):
     quant_map: Tensor
     nested_offset: Tensor
 
-    def __init__(self, in_features: int, out_features: int, *, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, *, device: torch.device, dtype: torch.dtype, kernel: bool = True
+    ) -> None:
         super().__init__()
         count = in_features * out_features
         if count % (2 * BLOCK):
             raise LoadFailed(f"{out_features} x {in_features} weights do not fill blocks of {BLOCK} NF4 weights")
-        self.in_features, self.out_features, self.dtype = in_features, out_features, dtype
+        self.in_features, self.out_features, self.dtype, self.kernel = in_features, out_features, dtype, kernel
+        self.absmax_k: Tensor | None = None
+        """Block scales in fp32, kept for the kernel."""
         nested = -(-count // BLOCK // NESTED_BLOCK)
         buffers = {
             "packed": ((count // 2, 1), torch.uint8),
@@ -87,14 +102,25 @@ class Nf4Linear(torch.nn.Module):
 
     def dequantized(self) -> Tensor:
         """W, (out, in), in the computing dtype."""
-        nested = self.nested_absmax.repeat_interleave(
-            NESTED_BLOCK, output_size=self.nested_absmax.numel() * NESTED_BLOCK
-        )
-        absmax = self.nested_quant_map[self.absmax.int()] * nested[: self.absmax.numel()] + self.nested_offset
-        bytes_kb = self.packed.view(-1, BLOCK // 2)
-        nibbles_kb2 = torch.stack([bytes_kb >> 4, bytes_kb & 15], dim=-1)
-        weights_ke = self.quant_map[nibbles_kb2.flatten(1).int()] * absmax[:, None]
+        weights_ke = lookup(self.packed, self.quant_map).view(-1, BLOCK).mul_(self._scales()[:, None])
         return weights_ke.to(self.dtype).view(self.out_features, self.in_features)
 
+    def prepare(self, name: str) -> None:
+        """Get ready for the fused kernel, where there is one; of a projection called `name`."""
+        device = self.packed.device
+        if self.kernel and device.type == "cuda" and nf4_kernel.takes(self.in_features) and nf4_kernel.works(device):
+            self.absmax_k = self._scales()
+
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.dequantized().to(x.dtype))
+        rows = x.numel() // self.in_features
+        # Many rows share the cost of writing W out, and then are a matrix product, which the kernel is not.
+        if self.absmax_k is None or rows > MOST_ROWS:
+            return F.linear(x, self.dequantized().to(x.dtype))
+        y = nf4_kernel.multiply(x.reshape(rows, -1).contiguous(), self.packed, self.absmax_k, self.quant_map)
+        return y.view(*x.shape[:-1], self.out_features)
+
+    def _scales(self) -> Tensor:
+        """What each block of 64 weights is multiplied by: fp32 (out * in / 64,)."""
+        count = self.nested_absmax.numel() * NESTED_BLOCK
+        nested_k = self.nested_absmax.repeat_interleave(NESTED_BLOCK, output_size=count)[: self.absmax.numel()]
+        return self.nested_quant_map[self.absmax.int()] * nested_k + self.nested_offset

@@ -13,8 +13,8 @@ class Switches:
     """q, k and v in one product, gate and up in one."""
     fused_norm: bool = True
     """One kernel per RMS norm in reduced precision off the CPU; its one rounding differs from the reference's two."""
-    int4_kernel: bool = True
-    """Multiply packed int4 weights without writing them out; off: written out anew in every call."""
+    quantized_kernels: bool = True
+    """Multiply packed int4 and NF4 weights without writing them out; off: written out anew in every call."""
     cut_head: bool = True
     """Compute only the rows of the head that the structure mask allows."""
     graph: bool = True
