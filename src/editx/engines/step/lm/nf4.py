@@ -16,6 +16,8 @@ BLOCK = 64
 """Weights that share an `absmax`."""
 NESTED_BLOCK = 256
 """Values of `absmax` that share a `nested_absmax`."""
+CPU_BLOCKS = 8192
+"""Blocks written out at once on the CPU, so that what is in between stays in its caches."""
 MOST_ROWS = 16
 """Inputs multiplied by the fused kernel at once."""
 
@@ -102,8 +104,14 @@ class Nf4Linear(torch.nn.Module):
 
     def dequantized(self) -> Tensor:
         """W, (out, in), in the computing dtype."""
-        weights_ke = lookup(self.packed, self.quant_map).view(-1, BLOCK).mul_(self._scales()[:, None])
-        return weights_ke.to(self.dtype).view(self.out_features, self.in_features)
+        packed_kb, scales_k = self.packed.view(-1, BLOCK // 2), self._scales()
+        weights_ke = torch.empty(len(scales_k), BLOCK, dtype=self.dtype, device=self.packed.device)
+        step = CPU_BLOCKS if self.packed.device.type == "cpu" else len(scales_k)
+        for at in range(0, len(scales_k), step):
+            some = slice(at, at + step)
+            values_ke = lookup(packed_kb[some], self.quant_map).view(-1, BLOCK)
+            weights_ke[some] = values_ke.mul_(scales_k[some, None])
+        return weights_ke.view(self.out_features, self.in_features)
 
     def prepare(self, name: str) -> None:
         """Get ready for the fused kernel, where there is one; of a projection called `name`."""
