@@ -13,13 +13,12 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from editx.cancellation import Cancellation
-from editx.engines.step.lm.config import LanguageModelConfig
 from editx.engines.step.lm.model import Step1
+from editx.engines.step.loading import load_language_model
 from editx.engines.step.quantize import quantize
 from editx.engines.step.quantize_formats import int4_round, int4_scale
 from editx.engines.step.quantize_scales import SITES, best_scale, smooth_layer
 from editx.engines.step.synth.checkpoint import write_checkpoint
-from editx.engines.step.weights.language_model import load_language_model
 from editx.engines.step.weights.layout import find_files
 from editx.errors import Cancelled, Conflict, InvalidRequest, LoadFailed
 
@@ -40,10 +39,7 @@ def root(base: Path, tmp_path: Path) -> Path:
 
 
 def load(root: Path, variant: str) -> Step1:
-    files = find_files(root, variant)
-    model = Step1(LanguageModelConfig.read(files.config), device="cpu", dtype=torch.float32)
-    load_language_model(model, files.model)
-    return model
+    return load_language_model(find_files(root, variant), device=torch.device("cpu"), max_tokens=64)
 
 
 def logits(model: Step1) -> torch.Tensor:

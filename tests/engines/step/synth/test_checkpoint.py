@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,8 @@ from editx.engines.step.decoder.config import DecoderConfig
 from editx.engines.step.decoder.decoder import TokenDecoder
 from editx.engines.step.frontend.campplus import CamPlus
 from editx.engines.step.frontend.campplus_onnx import campplus_weights
-from editx.engines.step.lm.config import LanguageModelConfig
 from editx.engines.step.lm.model import Step1
+from editx.engines.step.loading import load_language_model, read_pickled
 from editx.engines.step.onnx_weights import read_onnx
 from editx.engines.step.synth.checkpoint import write_checkpoint
 from editx.engines.step.synth.noise import Noise
@@ -30,17 +31,20 @@ from editx.engines.step.tokenizers.sanm import LinguisticConfig, LinguisticNetwo
 from editx.engines.step.tokenizers.semantic_network import SemanticNetwork
 from editx.engines.step.tokenizers.semantic_onnx import semantic_config, semantic_weights
 from editx.engines.step.weights.header import open_files
-from editx.engines.step.weights.language_model import load_language_model
 from editx.engines.step.weights.layout import find_files
-from editx.engines.step.weights.state import read_pickled_state
 from editx.errors import Conflict, InvalidRequest, LoadFailed
 
 
-def language_model(root: Path, variant: str, dtype: torch.dtype = torch.float32) -> Step1:
+def language_model(root: Path, variant: str) -> Step1:
+    return load_language_model(find_files(root, variant), device=torch.device("cpu"), max_tokens=64)
+
+
+def with_weights(root: Path, variant: str, folder: Path, tensors: dict[str, torch.Tensor]) -> Step1:
+    """A language model of `variant` with other weights."""
     files = find_files(root, variant)
-    model = Step1(LanguageModelConfig.read(files.config), device="cpu", dtype=dtype)
-    load_language_model(model, files.model)
-    return model
+    save_file(tensors, folder / "model.safetensors")
+    changed = replace(files, model=folder, weights=(folder / "model.safetensors",))
+    return load_language_model(changed, device=torch.device("cpu"), max_tokens=64)
 
 
 def logits(model: Step1) -> torch.Tensor:
@@ -91,36 +95,29 @@ def test_quantised_variants_are_smaller_in_every_projection(tiny_root: Path, var
 
 
 def test_a_missing_quantisation_state_is_named(tiny_root: Path, tmp_path: Path) -> None:
-    files = find_files(tiny_root, "bnb")
-    tensors = load_file(files.weights[0])
+    tensors = load_file(find_files(tiny_root, "bnb").weights[0])
     key = "model.layers.0.mlp.up_proj.weight.quant_state.bitsandbytes__nf4"
-    model = Step1(LanguageModelConfig.read(files.config), device="cpu", dtype=torch.float32)
-    save_file({name: tensor for name, tensor in tensors.items() if name != key}, tmp_path / "model.safetensors")
-    with pytest.raises(LoadFailed, match=r"1 missing: 'model\.layers\.0\.mlp\.up_proj\.nested_offset'"):
-        load_language_model(model, tmp_path)
     wrong = json.loads(bytes(tensors[key].tolist())) | {"shape": [64, 128]}
-    tensors[key] = torch.tensor(list(json.dumps(wrong).encode()), dtype=torch.uint8)
-    save_file(tensors, tmp_path / "model.safetensors")
-    with pytest.raises(LoadFailed, match=r"states the shape \(64, 128\)"):
-        load_language_model(model, tmp_path)
+    other = torch.tensor(list(json.dumps(wrong).encode()), dtype=torch.uint8)
+    with pytest.raises(LoadFailed, match=r"states \(64, 128\) for .*up_proj"):
+        with_weights(tiny_root, "bnb", tmp_path, {**tensors, key: other})
+    del tensors[key]
+    with pytest.raises(LoadFailed, match=r"lacks .*up_proj\.weight\.quant_state"):
+        with_weights(tiny_root, "bnb", tmp_path, tensors)
 
 
 def test_a_missing_head_is_refused(tiny_root: Path, tmp_path: Path) -> None:
-    files = find_files(tiny_root, "base")
-    tensors = load_file(files.weights[0])
+    tensors = load_file(find_files(tiny_root, "base").weights[0])
     del tensors["lm_head.weight"]
-    save_file(tensors, tmp_path / "model.safetensors")
-    model = Step1(LanguageModelConfig.read(files.config), device="cpu", dtype=torch.bfloat16)
     with pytest.raises(LoadFailed, match=r"missing: 'lm_head\.weight'"):
-        load_language_model(model, tmp_path)
+        with_weights(tiny_root, "base", tmp_path, tensors)
 
 
 def test_useless_keys_are_ignored(tiny_root: Path, tmp_path: Path) -> None:
-    files = find_files(tiny_root, "base")
+    tensors = load_file(find_files(tiny_root, "base").weights[0])
     extra = {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.zeros(8), "model.position_ids": torch.zeros(2)}
-    save_file({**load_file(files.weights[0]), **extra}, tmp_path / "model.safetensors")
-    model = Step1(LanguageModelConfig.read(files.config), device="cpu", dtype=torch.bfloat16)
-    load_language_model(model, tmp_path)
+    model = with_weights(tiny_root, "base", tmp_path, {**tensors, **extra})
+    assert torch.equal(logits(model), logits(language_model(tiny_root, "base")))
 
 
 def test_flow_and_vocoder_make_sound(tiny_root: Path, tmp_path: Path) -> None:
@@ -128,8 +125,8 @@ def test_flow_and_vocoder_make_sound(tiny_root: Path, tmp_path: Path) -> None:
     config = DecoderConfig.read(files.decoder_config.read_text())
     decoder = TokenDecoder.load(
         config,
-        read_pickled_state(files.flow, tmp_path),
-        read_pickled_state(files.vocoder, tmp_path),
+        read_pickled(files.flow, tmp_path),
+        read_pickled(files.vocoder, tmp_path),
         device="cpu",
     )
     group = [5, 900, 1024, 3000, 5119]
@@ -146,7 +143,7 @@ def test_the_linguistic_tokenizer_gives_many_codes(tiny_root: Path, tmp_path: Pa
     config = LinguisticConfig.from_mapping(yaml.safe_load(files.linguistic_config.read_text())["encoder_conf"])
     assert config == TINY.linguistic
     network = LinguisticNetwork(config)
-    network.load_state_dict(read_pickled_state(files.linguistic, tmp_path, prefix="encoder."))
+    network.load_state_dict(read_pickled(files.linguistic, tmp_path, prefix="encoder."))
     tokenizer = LinguisticTokenizer(network, read_cmvn(files.linguistic_cmvn), read_centroids(files.centroids))
     seconds = torch.arange(48_000) / 16_000
     codes = tokenizer.encode(torch.sin(6.28 * (100 + 600 * seconds) * seconds) * (0.5 + 0.5 * torch.sin(9 * seconds)))
