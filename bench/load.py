@@ -1,16 +1,17 @@
 """How fast a checkpoint gets into parameters: our reader against torch.load and memory-mapped safetensors.
 
-    python bench/load.py [--size 1GB] [--rounds 3] [--device cpu] [--json FILE]
+    python bench/load.py [--size 1GB] [--rounds 3] [--device cpu] [--cold] [--json FILE]
 
-One file of bfloat16 matrices is written to a temporary folder, read into preallocated parameters by each method in turn
-from a warm page cache, and deleted. The methods take turns, so that a noisy machine harms all alike; the best round of
-each counts. Parameters have been touched before, as memory that a model was built in has.
+One file of bfloat16 matrices is written to a temporary folder, read into preallocated parameters by each method in
+turn, and deleted: from a warm page cache, or with --cold from the disk. The methods take turns, so that a noisy machine
+harms all alike; the best round of each counts. Parameters have been touched before, as memory of a built model has.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -33,10 +34,11 @@ def main() -> int:
     parser.add_argument("--size", type=parse_bytes, default=10**9, help="bytes of the file, such as 1GB")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--cold", action="store_true", help="read from the disk, not from the page cache")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder), options.size, options.rounds, torch.device(options.device))
+        found = measure(Path(folder), options.size, options.rounds, torch.device(options.device), cold=options.cold)
     slowest = min(found["torch.load + copy"], found["mapped safetensors + copy"])
     print(f"{'method':<44} {'GB/s':>6}   against the slower library, against the faster")
     fastest = max(found["torch.load + copy"], found["mapped safetensors + copy"])
@@ -47,7 +49,7 @@ def main() -> int:
     return 0
 
 
-def measure(folder: Path, size: int, rounds: int, device: torch.device) -> dict[str, float]:
+def measure(folder: Path, size: int, rounds: int, device: torch.device, *, cold: bool) -> dict[str, float]:
     """GB/s of each method, the best of `rounds`."""
     count = max(1, size // (ROWS * COLUMNS * 2))
     generator = torch.Generator().manual_seed(0)
@@ -60,6 +62,7 @@ def measure(folder: Path, size: int, rounds: int, device: torch.device) -> dict[
     expected = float(weights[f"layers.{count - 1}.weight"].float().sum())
     parameters = {name: torch.zeros(ROWS, COLUMNS, dtype=torch.bfloat16, device=device) for name in weights}
     del weights
+    os.sync()
     methods: dict[str, Callable[[], None]] = {
         "torch.load + copy": lambda: pickled(folder, parameters, mmap=False),
         "torch.load(mmap=True) + copy": lambda: pickled(folder, parameters, mmap=True),
@@ -76,6 +79,8 @@ def measure(folder: Path, size: int, rounds: int, device: torch.device) -> dict[
         for name, method in methods.items():
             for parameter in parameters.values():
                 parameter.zero_()
+            if cold:
+                forget(folder)
             synchronise(device)
             began = time.perf_counter()
             method()
@@ -100,6 +105,13 @@ def mapped(folder: Path, parameters: dict[str, torch.Tensor]) -> None:
 
 def ours(folder: Path, parameters: dict[str, torch.Tensor], threads: int, *, direct: bool) -> None:
     load_into(parameters, open_files([folder / "model.safetensors"]), threads=threads, direct=direct)
+
+
+def forget(folder: Path) -> None:
+    """Drop the files from the page cache."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def synchronise(device: torch.device) -> None:

@@ -6,7 +6,6 @@ import json
 
 import torch
 
-from editx.engines.step.lm.int4 import pack
 from editx.engines.step.lm.nf4 import BLOCK, NESTED_BLOCK
 
 _HALF_RANGE = 7.5
@@ -41,8 +40,10 @@ def quantize_int4(weight: torch.Tensor, group: int) -> dict[str, torch.Tensor]:
     `_packed` int32 (out, in / 8), `_scale` bf16 (out, in / group), `_shape` int64 (2,).
     """
     scale = int4_scale(weight, group)
-    numbers = (int4_round(weight, scale) - _LOWEST).to(torch.int32)
-    return {"_packed": pack(numbers), "_scale": scale, "_shape": torch.tensor(weight.shape, dtype=torch.int64)}
+    numbers = (int4_round(weight, scale) - _LOWEST).to(torch.uint8)
+    # The first of two weights is the lower half of a byte, and the first of four bytes the lowest of a word.
+    packed = (numbers[:, 1::2] << 4 | numbers[:, ::2]).contiguous().view(torch.int32)
+    return {"_packed": packed, "_scale": scale, "_shape": torch.tensor(weight.shape, dtype=torch.int64)}
 
 
 def quantize_nf4(weight: torch.Tensor) -> dict[str, torch.Tensor]:
