@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +24,7 @@ from editx.engines.step.decoder.decoder import TokenDecoder
 from editx.engines.step.decoder.flow import Flow
 from editx.engines.step.decoder.hift import Hift
 from editx.engines.step.decoder.options import DecoderOptions
-from tests.golden import Golden, normal, weight
+from tests.golden import Golden, family, normal, weight
 
 CPU = torch.device("cpu")
 
@@ -67,6 +69,7 @@ def shapes(build: Callable[[], nn.Module]) -> dict[str, tuple[int, ...]]:
     return {key: tuple(parameter.shape) for key, parameter in module.named_parameters()}
 
 
+@lru_cache(maxsize=1)  # filling the published sizes takes seconds; loading never writes into the tensors
 def flow_weights(config: FlowConfig, salt: str) -> dict[str, Tensor]:
     return {k: weight(k, s, salt) for k, s in shapes(lambda: Flow(config, DecoderOptions())).items()}
 
@@ -163,3 +166,17 @@ def close(ours: Tensor, golden: Tensor, tolerance: float) -> None:
 def snr_db(ours: Tensor, golden: Tensor) -> float:
     error = (ours.double() - golden.double()).pow(2).mean()
     return float(10 * torch.log10(golden.double().pow(2).mean() / error))
+
+
+def cases(prefix: str) -> list[Any]:
+    """The files of a family as test parameters; published sizes are marked slow."""
+    found = []
+    for golden in family(prefix):
+        config = golden.config
+        width = max(config.get("flow", {}).get("hidden_size", 0), config.get("hift", {}).get("base_channels", 0))
+        found.append(pytest.param(golden, id=repr(golden), marks=[pytest.mark.slow] if width >= 512 else []))
+    return found
+
+
+def is_large(golden: Golden) -> bool:
+    return bool(golden.config["flow"]["hidden_size"] >= 512)

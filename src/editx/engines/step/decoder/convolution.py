@@ -1,8 +1,4 @@
-"""Convolutions of the vocoders, on signals (B, C, 1, T) whose memory is channels-last.
-
-Two-dimensional with a height of one, because that is what the convolution libraries have channels-last kernels for; it
-saves their reordering of a plain (B, C, T) signal on every call.
-"""
+"""Convolutions of the vocoder, on signals (B, C, 1, T) whose memory is channels-last."""
 
 from __future__ import annotations
 
@@ -10,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from editx.engines.step.decoder.conv_kernel import ConvKernel
+from editx.engines.step.decoder.half_rate import HalfRateConv
 from editx.engines.step.decoder.layers import parameter
 
 
@@ -24,27 +22,36 @@ def from_signal(x_bc1t: Tensor) -> Tensor:
 
 
 class SignalConv(nn.Module):
-    """A convolution along time. `weight` (out, in, k) as in the folded checkpoint."""
+    """A convolution along time. `weight` (out, in, k) as in the folded checkpoint, until the layer is prepared."""
 
     weight: Tensor
-    bias: Tensor | None
+    bias: Tensor
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, dilation: int = 1, padding: int = 0,
-        bias: bool = True,
-    ) -> None:  # fmt: skip
+        self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, dilation: int = 1, padding: int = 0
+    ) -> None:
         super().__init__()
         self.weight = parameter(outputs, inputs, kernel)
-        self.bias = parameter(outputs) if bias else None
-        self._stride, self._padding, self._dilation = (1, stride), (0, padding), (1, dilation)
+        self.bias = parameter(outputs)
+        self._stride, self._dilation, self._padding = stride, dilation, padding
+        self._run: ConvKernel | HalfRateConv
 
-    def arrange(self) -> None:
-        """Lay the weight out as the kernels read it; its name and shape stay."""
-        arranged = self.weight.unsqueeze(2).contiguous(memory_format=torch.channels_last).squeeze(2)
-        self.weight = nn.Parameter(arranged, requires_grad=False)
+    def prepare(self, *, packed: bool, half_rate: bool = False) -> None:
+        """Lay the weight out for running, on phases if `half_rate`. From here on the layer only runs."""
+        if half_rate:
+            self._run = HalfRateConv(self.weight, self.bias, self._dilation, packed=packed)
+        else:
+            self._run = ConvKernel(
+                self.weight, self.bias, stride=self._stride, padding=self._padding, dilation=self._dilation,
+                packed=packed,
+            )  # fmt: skip
+        del self.weight
 
-    def forward(self, x_bc1t: Tensor) -> Tensor:
-        return F.conv2d(x_bc1t, self.weight.unsqueeze(2), self.bias, self._stride, self._padding, self._dilation)
+    def forward(self, x_bc1t: Tensor, odd_length: bool = False) -> Tensor:
+        """`odd_length` only matters to a convolution on phases."""
+        if isinstance(self._run, HalfRateConv):
+            return self._run(x_bc1t, odd_length=odd_length)
+        return self._run(x_bc1t)
 
 
 class SignalUpsample(nn.Module):

@@ -52,9 +52,7 @@ class TokenDecoder:
         if isinstance(config.vocoder, BigVGANConfig):
             vocoder = BigVGAN.load(config.vocoder, vocoder_state, device=place)
         else:
-            vocoder = Hift.load(
-                config.vocoder, vocoder_state, device=place, dtype=precision.vocoder, fused_snake=options.fused_snake
-            )
+            vocoder = Hift.load(config.vocoder, vocoder_state, device=place, dtype=precision.vocoder, options=options)
         return cls(flow, vocoder)
 
     @property

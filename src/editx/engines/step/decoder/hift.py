@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from operator import mul
 from typing import cast
@@ -15,12 +15,18 @@ from torch import Tensor, nn
 from editx.engines.step.decoder.checkpoint import fold_weight_norm, load_strictly
 from editx.engines.step.decoder.config import HiftConfig
 from editx.engines.step.decoder.convolution import SignalConv, SignalUpsample, from_signal, to_signal
+from editx.engines.step.decoder.half_rate import HalfRateConv, merge, split
 from editx.engines.step.decoder.layers import Linear, parameter
+from editx.engines.step.decoder.options import DecoderOptions
 from editx.engines.step.decoder.source import HarmonicSource
 from editx.engines.step.decoder.spectrum import Spectrum
 from editx.errors import LoadFailed
 
 _LOUDEST = 100.0
+_CACHED = 1 << 16
+"""Elements one thread keeps in its cache while several passes go over them."""
+_SPLIT_FROM = 7
+"""Taps from which working on phases saves more than it costs."""
 
 
 class Snake(nn.Module):
@@ -32,11 +38,18 @@ class Snake(nn.Module):
         self._fused = fused
 
     def forward(self, x_bc1t: Tensor) -> Tensor:
-        alpha = self.alpha[:, None, None]
         if not self._fused:
+            alpha = self.alpha[:, None, None]
             return x_bc1t + torch.sin(alpha * x_bc1t) ** 2 * (1 / (alpha + 1e-9))
-        y = (x_bc1t * alpha).sin_()
-        return torch.addcmul(x_bc1t, y, y * (alpha + 1e-9).reciprocal_())
+        rows = x_bc1t.permute(0, 2, 3, 1).reshape(-1, x_bc1t.shape[1])
+        out, inverse = torch.empty_like(rows), (self.alpha + 1e-9).reciprocal_()
+        # A few rows at a time, so that all five passes but the first find them in the cache.
+        at_once = len(rows) if rows.is_cuda else max(_CACHED * torch.get_num_threads() // rows.shape[1], 1)
+        for x, y in zip(rows.split(at_once), out.split(at_once), strict=True):
+            torch.mul(x, self.alpha, out=y).sin_()
+            y.mul_(y).mul_(inverse).add_(x)
+        batch, channels, _, frames = x_bc1t.shape
+        return out.view(batch, 1, frames, channels).permute(0, 3, 1, 2)
 
 
 class ResidualBlock(nn.Module):
@@ -51,12 +64,46 @@ class ResidualBlock(nn.Module):
         self.convs2 = nn.ModuleList(SignalConv(channels, channels, kernel, padding=half) for _ in dilations)
         self.activations1 = nn.ModuleList(Snake(channels, fused=fused) for _ in dilations)
         self.activations2 = nn.ModuleList(Snake(channels, fused=fused) for _ in dilations)
+        self._splits = kernel >= _SPLIT_FROM and all(HalfRateConv.suits(kernel, d) for d in (1, *dilations))
+        self.on_phases = False
 
-    def forward(self, x_bc1t: Tensor) -> Tensor:
+    def prepare(self, *, packed: bool, half_rate: bool) -> None:
+        """Lay the weights out; `on_phases` says afterwards what `forward` works on."""
+        self.on_phases = half_rate and self._splits
+        for conv in [*self.convs1, *self.convs2]:
+            cast("SignalConv", conv).prepare(packed=packed, half_rate=self.on_phases)
+
+    def forward(self, x_bc1t: Tensor, odd_length: bool) -> Tensor:
+        """A signal (B, C, 1, T), or its phases."""
         layers = zip(self.activations1, self.convs1, self.activations2, self.convs2, strict=True)
         for snake1, conv1, snake2, conv2 in layers:
-            x_bc1t = conv2(snake2(conv1(snake1(x_bc1t)))).add_(x_bc1t)
+            x_bc1t = conv2(snake2(conv1(snake1(x_bc1t), odd_length)), odd_length).add_(x_bc1t)
         return x_bc1t
+
+
+def averaged(blocks: Iterable[ResidualBlock], x_bc1t: Tensor) -> Tensor:
+    """The mean of what several blocks make of one signal, each fed the way it works."""
+    length = x_bc1t.shape[3]
+    odd_length = length % 2 == 1
+    plain = [block for block in blocks if not block.on_phases]
+    phased = [block for block in blocks if block.on_phases]
+    parts = []
+    if phased:
+        phases = split(x_bc1t)
+        parts.append(merge(_sum(block(phases, odd_length) for block in phased), length))
+    if plain:
+        parts.append(_sum(block(x_bc1t, odd_length) for block in plain))
+    total = _sum(parts)
+    count = len(plain) + len(phased)
+    return total if count == 1 else total.div_(count)
+
+
+def _sum(parts: Iterable[Tensor]) -> Tensor:
+    iterator = iter(parts)
+    total = next(iterator)
+    for part in iterator:
+        total.add_(part)
+    return total
 
 
 class F0Predictor(nn.Module):
@@ -113,7 +160,7 @@ class Hift(nn.Module):
     @classmethod
     def load(
         cls, config: HiftConfig, state: Mapping[str, Tensor], *, device: torch.device,
-        dtype: torch.dtype = torch.float32, fused_snake: bool = True, where: str = "hift.pt",
+        dtype: torch.dtype = torch.float32, options: DecoderOptions | None = None, where: str = "hift.pt",
     ) -> Hift:  # fmt: skip
         """Build from the tensors of `hift.pt`, weight-normed or folded.
 
@@ -125,14 +172,16 @@ class Hift(nn.Module):
                 f"the vocoder has {stages} upsample_rates but other numbers of kernel sizes. Use the cosyvoice.yaml "
                 f"that came with {where}"
             )
+        options = options or DecoderOptions()
         with torch.device("meta"):
-            hift = cls(config, fused_snake=fused_snake)
+            hift = cls(config, fused_snake=options.fused_snake)
         hift.spectrum = Spectrum(config.n_fft, config.hop).to(device)
         load_strictly(hift, fold_weight_norm(state, where), device, where)
-        hift._prepare(dtype)
+        with torch.inference_mode():
+            hift._prepare(dtype, packed=options.packed_weights, half_rate=options.half_rate_convs)
         return hift.eval()
 
-    def _prepare(self, dtype: torch.dtype) -> None:
+    def _prepare(self, dtype: torch.dtype, *, packed: bool, half_rate: bool) -> None:
         self.dtype = dtype
         for module in [
             self.conv_pre,
@@ -143,9 +192,11 @@ class Hift(nn.Module):
             self.conv_post,
         ]:
             module.to(dtype)
-        for module in self.modules():
-            if isinstance(module, SignalConv):
-                module.arrange()
+        half_rate = half_rate and self.spectrum.window.device.type == "cpu"
+        for block in [*self.source_resblocks, *self.resblocks]:
+            cast("ResidualBlock", block).prepare(packed=packed, half_rate=half_rate)
+        for conv in [self.conv_pre, self.conv_post, *self.source_downs, *self.f0_predictor.condnet.values()]:
+            cast("SignalConv", conv).prepare(packed=packed)
 
     def f0(self, mel_bct: Tensor) -> Tensor:
         """The pitch of each mel frame in Hz: (B, T)."""
@@ -178,10 +229,10 @@ class Hift(nn.Module):
             x = up(F.leaky_relu_(x, self.config.lrelu_slope))
             if i == last:
                 x = torch.cat([x[..., 1:2], x], dim=3)
-            x = x.add_(self.source_resblocks[i](self.source_downs[i](stft)))
-            blocks = self.resblocks[i * self.kinds : (i + 1) * self.kinds]
-            total = cast("ResidualBlock", blocks[0])(x)
-            for block in blocks[1:]:
-                total.add_(block(x))
-            x = total.div_(self.kinds)
+            x = x.add_(averaged([self._block(self.source_resblocks, i)], self.source_downs[i](stft)))
+            x = averaged([self._block(self.resblocks, i * self.kinds + j) for j in range(self.kinds)], x)
         return from_signal(self.conv_post(F.leaky_relu_(x, 0.01))).float()
+
+    @staticmethod
+    def _block(blocks: nn.ModuleList, index: int) -> ResidualBlock:
+        return cast("ResidualBlock", blocks[index])

@@ -8,15 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from editx.engines.step.decoder.conv_kernel import ConvKernel, packable
+
 
 def parameter(*shape: int) -> nn.Parameter:
     """An uninitialised parameter that no gradient is ever taken of."""
     return nn.Parameter(torch.empty(*shape), requires_grad=False)
-
-
-def packable(weight: Tensor) -> bool:
-    """Whether oneDNN can keep this weight in its own blocked layout, which saves packing it on every call."""
-    return weight.device.type == "cpu" and weight.dtype == torch.float32 and torch.backends.mkldnn.is_available()
 
 
 class Linear(nn.Module):
@@ -75,26 +72,18 @@ class Conv(nn.Module):
         super().__init__()
         self.weight = parameter(outputs, inputs, kernel)
         self.bias = parameter(outputs)
-        self._packed = False
+        self._kernel: ConvKernel | None = None
 
     def pack(self) -> None:
         """Replace the weight by its packed copy. From here on the layer only runs."""
-        if self._packed or not packable(self.weight):
-            return
-        weight = self.weight.detach().unsqueeze(2)
-        packed = torch.ops.mkldnn._reorder_convolution_weight(
-            weight.to(memory_format=torch.channels_last), [0, 0], [1, 1], [1, 1], 1, [2, weight.shape[1], 1, 1024]
-        )
-        del self.weight
-        self.__dict__["weight"] = packed
-        self._packed = True
+        if self._kernel is None and packable(self.weight):
+            self._kernel = ConvKernel(self.weight, self.bias)
+            del self.weight
 
     def forward(self, x_btc: Tensor) -> Tensor:
         x_bc1t = x_btc.transpose(1, 2).unsqueeze(2)
-        if self._packed:
-            y: Tensor = torch.ops.mkldnn._convolution_pointwise(
-                x_bc1t, self.weight, self.bias, [0, 0], [1, 1], [1, 1], 1, "none", [], ""
-            )
+        if self._kernel is not None:
+            y = self._kernel(x_bc1t)
         else:
             y = F.conv2d(x_bc1t.to(self.weight.dtype), self.weight.unsqueeze(2), self.bias)
         return y.squeeze(2).transpose(1, 2)

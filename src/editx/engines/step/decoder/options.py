@@ -18,7 +18,8 @@ class DecoderOptions:
     `fused_qkv`: query, key and value are one matrix product.
     `packed_weights`: on CPU in fp32, weights are kept in the blocked layout oneDNN computes with.
     `cached_positions`: the projected relative positions are kept between calls.
-    `fused_snake`: the snake activation runs in place, in two temporaries' time instead of six.
+    `fused_snake`: the snake activation runs in place, a cache's worth at a time.
+    `half_rate_convs`: on CPU, wide convolutions of the vocoder run on even and odd samples (`half_rate`).
 
     `steps`: Euler steps of the solve. `chunk_frames`: dual frames of the first, second and all later streaming chunks.
     `context_frames`: generated mel frames a streaming chunk sees besides the prompt. `latest_context`: keep the latest
@@ -36,6 +37,7 @@ class DecoderOptions:
     packed_weights: bool = True
     cached_positions: bool = True
     fused_snake: bool = True
+    half_rate_convs: bool = True
 
     steps: int = 10
     chunk_frames: tuple[int, ...] = (15, 24, 48)
@@ -66,7 +68,7 @@ class DecoderOptions:
 
 SPEED_SWITCHES = (
     "modulation_table", "split_in_proj", "batched_guidance", "skip_unused", "fused_qkv", "packed_weights",
-    "cached_positions", "fused_snake",
+    "cached_positions", "fused_snake", "half_rate_convs",
 )  # fmt: skip
 """The options that change speed only."""
 
