@@ -144,7 +144,11 @@ def test_weights_that_arrive_are_seen(tmp_path: Path) -> None:
         for name in ("Step-Audio-EditX-AWQ-4bit", "Step-Audio-Tokenizer"):
             (tmp_path / name).mkdir()
             (tmp_path / name / "config.json").write_text("{}")
-        assert backend.status()["awq"]["reason"] != before
+        assert "no weights" in before
+        row = backend.status()["awq"]
+        assert not row["available"], "half a download is no variant"
+        assert "tokenizer.model" in row["reason"]
+        assert "editx pull --variant awq" in row["reason"]
 
 
 def test_limits(studio: Studio, source: Source) -> None:

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Literal
 
 from editx.audio.codec import Decoder
-from editx.engines.catalog import TOKENIZER_DIRECTORY, WEIGHT_DIRECTORIES, VariantSpec, catalog, find, first_available
+from editx.engines.catalog import VariantSpec, catalog, find, first_available
+from editx.engines.layout import TOKENIZER_DIRECTORY, WEIGHT_DIRECTORIES
 from editx.errors import EditXError
 from editx.lifecycle.gpu import read_gpus
 from editx.processes.failures import ChildFailed

@@ -9,12 +9,8 @@ import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
 
-TOKENIZER_DIRECTORY = "Step-Audio-Tokenizer"
-WEIGHT_DIRECTORIES = {
-    "base": "Step-Audio-EditX",
-    "awq": "Step-Audio-EditX-AWQ-4bit",
-    "bnb": "Step-Audio-EditX-bnb-4bit",
-}
+from editx.engines.layout import TOKENIZER_DIRECTORY, WEIGHT_DIRECTORIES, problems_of, remedy
+from editx.errors import LoadFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +87,18 @@ def first_available(specs: tuple[VariantSpec, ...]) -> VariantSpec:
     return next(spec for spec in specs if spec.available)
 
 
-def missing_weights(name: str, model_path: Path) -> list[Path]:
-    """Directories that variant `name` needs and that are missing or empty."""
-    wanted = [model_path / WEIGHT_DIRECTORIES[name], model_path / TOKENIZER_DIRECTORY]
-    return [path for path in wanted if not path.is_dir() or not any(path.iterdir())]
-
-
 def _why_not(name: str, model_path: Path) -> str:
-    missing = missing_weights(name, model_path)
+    directories = [model_path / WEIGHT_DIRECTORIES[name], model_path / TOKENIZER_DIRECTORY]
+    missing = [path for path in directories if not path.is_dir() or not any(path.iterdir())]
     if missing:
-        return f"no weights at {' and '.join(map(str, missing))}; put the published directories there"
+        return f"no weights at {' and '.join(map(str, missing))}; {remedy(name, model_path)}"
+    try:
+        problems = [str(problem) for problem in problems_of(model_path, name)]
+    except LoadFailed as error:
+        problems = [error.message]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        return f"{'; '.join(problems[:3])}{more}; {remedy(name, model_path)}"
     if importlib.util.find_spec("torch") is None:
         return "the native engine needs torch; install it with `make install EXTRAS=step`"
-    if importlib.util.find_spec("editx.engines.step.engine") is None:
-        return "the native engine is not part of this release yet; the preview engine lite is"
     return ""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from editx.engines.catalog import TOKENIZER_DIRECTORY, WEIGHT_DIRECTORIES
+from editx.engines.layout import TOKENIZER_DIRECTORY, WEIGHT_DIRECTORIES
 from editx.errors import InvalidRequest
 
 OWNER = "stepfun-ai"

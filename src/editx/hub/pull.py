@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from editx.cancellation import Cancellation
-from editx.engines.step.weights.layout import problems_of
+from editx.engines.layout import problems_of
 from editx.errors import Conflict, InvalidRequest, ModelUnavailable, TooLarge
 from editx.hub.download import download, part_of
 from editx.hub.http import Http, Unreachable

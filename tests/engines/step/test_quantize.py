@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from editx.cancellation import Cancellation
+from editx.engines.layout import find_files
 from editx.engines.step.lm.model import Step1
 from editx.engines.step.loading import load_language_model
 from editx.engines.step.quantize import quantize
 from editx.engines.step.quantize_formats import int4_round, int4_scale
 from editx.engines.step.quantize_scales import SITES, best_scale, smooth_layer
 from editx.engines.step.synth.checkpoint import write_checkpoint
-from editx.engines.step.weights.layout import find_files
 from editx.errors import Cancelled, Conflict, InvalidRequest, LoadFailed
 
 DIRECTORIES = {"awq": "Step-Audio-EditX-AWQ-4bit", "bnb": "Step-Audio-EditX-bnb-4bit"}

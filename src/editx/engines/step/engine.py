@@ -16,6 +16,7 @@ from torch import Tensor
 
 from editx.audio.clip import Clip
 from editx.engines.base import Context, Memory, Progress
+from editx.engines.layout import find_files
 from editx.engines.step.devices import resolve
 from editx.engines.step.lm.batcher import LanguageModel
 from editx.engines.step.lm.generation import Generation
@@ -24,7 +25,6 @@ from editx.engines.step.loading import Parts, load_parts
 from editx.engines.step.text.audio_tokens import PUBLISHED
 from editx.engines.step.text.limits import MAX_TOKENS, clone_cap, edit_cap
 from editx.engines.step.text.prompts import Prompt, clone_prompt, edit_prompt
-from editx.engines.step.weights.layout import find_files
 from editx.errors import EngineFault, OutOfMemory
 from editx.recipe import Clone, Step
 from editx.text import unknown_tags

@@ -11,6 +11,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from editx.engines.layout import ModelFiles
 from editx.engines.step.decoder import DecoderConfig, Precision, TokenDecoder
 from editx.engines.step.devices import language_model_dtype
 from editx.engines.step.frontend.campplus import CamPlus
@@ -29,7 +30,6 @@ from editx.engines.step.tokenizers.semantic import SemanticTokenizer
 from editx.engines.step.tokenizers.semantic_network import SemanticNetwork
 from editx.engines.step.tokenizers.semantic_onnx import semantic_config, semantic_weights
 from editx.engines.step.weights.header import StoredTensor, open_checkpoint
-from editx.engines.step.weights.layout import ModelFiles
 from editx.engines.step.weights.pickled import converted, load_pickled_into
 from editx.engines.step.weights.reader import load_into
 from editx.errors import LoadFailed

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from editx.cancellation import Cancellation
-from editx.engines.catalog import WEIGHT_DIRECTORIES
+from editx.engines.layout import WEIGHT_DIRECTORIES, WEIGHT_INDEX
 from editx.engines.step.lm.config import LanguageModelConfig
 from editx.engines.step.lm.int4 import dequantize
 from editx.engines.step.lm.model import Step1
@@ -28,7 +28,6 @@ from editx.engines.step.quantize_layout import (
 )
 from editx.engines.step.quantize_scales import smooth_layer
 from editx.engines.step.weights.header import StoredTensor, open_checkpoint
-from editx.engines.step.weights.layout import WEIGHT_INDEX
 from editx.engines.step.weights.reader import Report
 from editx.engines.step.weights.state import read_state
 from editx.engines.step.weights.whole import whole_directory

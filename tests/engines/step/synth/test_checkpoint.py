@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from editx.engines.catalog import catalog, find
+from editx.engines.layout import find_files
 from editx.engines.step.decoder.config import DecoderConfig
 from editx.engines.step.decoder.decoder import TokenDecoder
 from editx.engines.step.frontend.campplus import CamPlus
@@ -31,7 +32,6 @@ from editx.engines.step.tokenizers.sanm import LinguisticConfig, LinguisticNetwo
 from editx.engines.step.tokenizers.semantic_network import SemanticNetwork
 from editx.engines.step.tokenizers.semantic_onnx import semantic_config, semantic_weights
 from editx.engines.step.weights.header import open_files
-from editx.engines.step.weights.layout import find_files
 from editx.errors import Conflict, InvalidRequest, LoadFailed
 
 

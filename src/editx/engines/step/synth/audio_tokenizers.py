@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from editx.engines.layout import PARAFORMER_DIRECTORY
 from editx.engines.step.synth.noise import Noise
 from editx.engines.step.synth.semantic import write_semantic
 from editx.engines.step.synth.sizes import CENTROIDS, Sizes
 from editx.engines.step.tokenizers.sanm import LinguisticConfig, LinguisticNetwork
-from editx.engines.step.weights.layout import PARAFORMER_DIRECTORY
 
 
 def write_audio_tokenizers(directory: Path, sizes: Sizes, noise: Noise) -> None:

@@ -6,14 +6,13 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from editx.engines.catalog import TOKENIZER_DIRECTORY, WEIGHT_DIRECTORIES
+from editx.engines.layout import DECODER_DIRECTORY, TOKENIZER_DIRECTORY, WEIGHT_DIRECTORIES
 from editx.engines.step.synth.audio_tokenizers import write_audio_tokenizers
 from editx.engines.step.synth.decoder import write_decoder
 from editx.engines.step.synth.language_model import write_language_model
 from editx.engines.step.synth.noise import Noise
 from editx.engines.step.synth.sizes import SIZES
 from editx.engines.step.synth.text_tokenizer import text_tokenizer, tokenizer_config
-from editx.engines.step.weights.layout import DECODER_DIRECTORY
 from editx.engines.step.weights.whole import whole_directory
 from editx.errors import Conflict, InvalidRequest
 

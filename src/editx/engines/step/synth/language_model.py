@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from editx.engines.layout import WEIGHT_INDEX
 from editx.engines.step.lm.config import LanguageModelConfig
 from editx.engines.step.lm.model import Step1
 from editx.engines.step.quantize_layout import (
@@ -19,7 +20,6 @@ from editx.engines.step.quantize_layout import (
 )
 from editx.engines.step.synth.noise import Noise
 from editx.engines.step.synth.sizes import Sizes
-from editx.engines.step.weights.layout import WEIGHT_INDEX
 from editx.engines.step.weights.writer import SafetensorsWriter, TensorSpec
 
 _SHARD = "model-00001.safetensors"

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from editx.engines.step.weights.index import read_index
-from editx.engines.step.weights.layout import WEIGHT_INDEX, is_pointer, weight_files
+from editx.engines.layout import WEIGHT_INDEX, is_pointer, weight_files
+from editx.engines.shards import read_index
 from editx.errors import LoadFailed
 
 _LONGEST_HEADER = 100_000_000

@@ -21,9 +21,9 @@ from typing import Any
 import torch
 
 from editx.cancellation import Cancellation
+from editx.engines.layout import is_pointer
 from editx.engines.step.weights.checksum import word_sum
 from editx.engines.step.weights.header import DTYPE_NAMES, SafetensorsFile, StoredTensor, read_header
-from editx.engines.step.weights.layout import is_pointer
 from editx.engines.step.weights.reader import DEFAULT_THREADS, ChecksumMismatch, Report, load_into
 from editx.engines.step.weights.writer import TensorSpec, spec_of, write_safetensors
 from editx.errors import LoadFailed

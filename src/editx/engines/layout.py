@@ -8,8 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from editx.engines.catalog import TOKENIZER_DIRECTORY, WEIGHT_DIRECTORIES
+from editx.engines.shards import indexed_files
 from editx.errors import LoadFailed
+
+TOKENIZER_DIRECTORY = "Step-Audio-Tokenizer"
+WEIGHT_DIRECTORIES = {
+    "base": "Step-Audio-EditX",
+    "awq": "Step-Audio-EditX-AWQ-4bit",
+    "bnb": "Step-Audio-EditX-bnb-4bit",
+}
 
 DECODER_DIRECTORY = "CosyVoice-300M-25Hz"
 PARAFORMER_DIRECTORY = "dengcunqin/speech_paraformer-large_asr_nat-zh-cantonese-en-16k-vocab8501-online"
@@ -113,8 +120,6 @@ def weight_files(model: Path) -> tuple[Path, ...]:
     """
     index = model / WEIGHT_INDEX
     if index.is_file():
-        from editx.engines.step.weights.index import indexed_files
-
         return indexed_files(index)
     single = model / "model.safetensors"
     found = (single,) if single.is_file() else tuple(sorted(model.glob("model-*.safetensors")))

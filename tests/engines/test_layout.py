@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from editx.engines.step.weights.layout import find_files, paraformer_directory, problems_of, weight_files
+from editx.engines.layout import find_files, paraformer_directory, problems_of, weight_files
 from editx.errors import LoadFailed
 
 PARAFORMER = "Step-Audio-Tokenizer/dengcunqin/speech_paraformer-large_asr_nat-zh-cantonese-en-16k-vocab8501-online"
@@ -91,5 +91,5 @@ def test_the_linguistic_encoder_is_found_under_another_name(root: Path) -> None:
 
 
 def test_looking_for_files_imports_no_torch() -> None:
-    code = "import sys, editx.engines.step.weights.layout, editx.hub.pull; sys.exit('torch' in sys.modules)"
+    code = "import sys, editx.engines.layout, editx.hub.pull; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
