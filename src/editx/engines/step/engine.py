@@ -115,8 +115,9 @@ def _decoded(generation: Generation, stream: Callable[..., Iterator[Tensor]]) ->
     try:
         yield "generation"
         for ids in generation:
-            yield "decoding"
-            yield from stream(_mixed(ids))
+            if ids:
+                yield "decoding"
+                yield from stream(_mixed(ids))
             yield "generation"
         yield "decoding"
         yield from stream([], last=True)

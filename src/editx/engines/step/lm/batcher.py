@@ -219,6 +219,7 @@ class LanguageModel:
             ids_s = torch.tensor(chunk, device=self.model.device)
             self.model.chunk(ids_s, cache, sequence.row, sequence.cached)
             sequence.cached += len(chunk)
+            generation.deliver([])  # a sign of life: on a CPU a long prompt takes minutes
         if sequence.cached < end:
             # Steps of the others may compute this row too; what they write there the next chunk overwrites.
             self._decoding.rows.end(sequence.row, sequence.cached)

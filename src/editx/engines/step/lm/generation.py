@@ -14,7 +14,8 @@ FinishReason = Literal["stop", "length"]
 
 
 class Generation:
-    """Iterate it once to receive ids in blocks as they are drawn; the id that ends the sequence is left out.
+    """Iterate it once to receive ids in blocks as they are drawn; the id that ends the sequence is left out. A block
+    without ids says that the prompt is being filled in.
 
     Raises `Cancelled` soon after its cancellation is set, and whatever went wrong in the scheduler. Leaving the loop
     early frees the slot; `close` does so too, and may be called at any time.
