@@ -25,7 +25,7 @@ def wait_gone(pid: int) -> None:
 
 
 def test_the_model_comes_with_the_first_request_and_leaves_when_idle(tmp_path: Path) -> None:
-    with running_server(tmp_path, "--idle-timeout", "1") as server:
+    with running_server(tmp_path, "--idle-timeout", "4") as server:
         before = server.status()
         assert before.keys() >= STATUS_FIELDS
         assert (before["loaded"], before["state"], before["loads"], before["pid"]) == (False, "unloaded", 0, None)
@@ -39,7 +39,7 @@ def test_the_model_comes_with_the_first_request_and_leaves_when_idle(tmp_path: P
         assert isinstance(pid, int)
         assert awake["loaded"]
         assert awake["auto_unload"]
-        assert 0 < awake["time_until_unload"] <= 1  # type: ignore[operator]
+        assert 0 < awake["time_until_unload"] <= 4  # type: ignore[operator]
         assert awake["ram_process_gb"] > 0  # type: ignore[operator]
         (row,) = server.client.get("/api/ps").json()["models"]
         assert row["model"] == "step-audio-editx:lite"
