@@ -27,7 +27,12 @@ $(VENV)/.developing: pyproject.toml constraints.txt tests/clients/package-lock.j
 serve: install
 	$(BIN)/editx serve $(ARGS)
 
-test: $(VENV)/.developing
+# What tests drive besides Python: a browser, and the checkers of what is deployed.
+$(VENV)/.tools: scripts/install_test_tools.sh
+	scripts/install_test_tools.sh
+	touch $@
+
+test: $(VENV)/.developing $(VENV)/.tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.developing

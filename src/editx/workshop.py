@@ -14,13 +14,14 @@ from editx.backends.base import Backend
 from editx.backends.local import LocalBackend
 from editx.engines.catalog import catalog
 from editx.errors import InvalidRequest
-from editx.lifecycle import Observer
+from editx.lifecycle import Event, Observer
 from editx.processes.launcher import Launcher
 from editx.settings import Settings
 from editx.studio import Studio
 from editx.voices import VoiceLibrary
 
 log = logging.getLogger("editx.worker")
+lifecycle_log = logging.getLogger("editx.lifecycle")
 
 PRELOADED = ("editx.worker.host", "editx.audio.launched", "editx.audio.decode_child")
 """What children need to have imported besides their engine."""
@@ -46,7 +47,7 @@ def open_workshop(settings: Settings, observer: Observer) -> Iterator[Workshop]:
         launcher = stack.enter_context(
             Launcher(zygote=settings.zygote, preload=_preloaded(settings), on_log=_log_worker)
         )
-        backend = stack.enter_context(contextlib.closing(LocalBackend(settings, launcher, observer)))
+        backend = stack.enter_context(contextlib.closing(LocalBackend(settings, launcher, _logged(observer))))
         limits = AudioLimits(max_bytes=settings.max_body, max_seconds=settings.max_audio_seconds)
         decoder = Decoder(launched(launcher), limits)
         studio = Studio(backend, default_variant=settings.default_variant, max_text_chars=settings.max_text_chars)
@@ -72,3 +73,20 @@ def _preloaded(settings: Settings) -> tuple[str, ...]:
 
 def _log_worker(label: str, pid: int, line: str) -> None:
     log.info("%s[%d] %s", label, pid, line)
+
+
+def _logged(observer: Observer) -> Observer:
+    """`observer`, after a line in the log for what an operator wants to read about a model."""
+
+    def told(event: Event) -> None:
+        if event.kind == "ready":
+            lifecycle_log.info("%s loaded in %.2f s", event.name, event.seconds or 0.0)
+        elif event.kind == "load_failed":
+            lifecycle_log.warning("%s could not be loaded: %s", event.name, event.error)
+        elif event.kind == "unloaded":
+            lifecycle_log.info("%s unloaded (%s)", event.name, event.reason)
+        elif event.kind == "crashed":
+            lifecycle_log.warning("%s crashed: %s", event.name, event.error)
+        observer(event)
+
+    return told

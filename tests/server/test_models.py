@@ -45,6 +45,7 @@ def test_the_model_comes_with_the_first_request_and_leaves_when_idle(tmp_path: P
         assert row["model"] == "step-audio-editx:lite"
 
         wait_gone(pid)
+        server.wait_for_log(r"lite unloaded \(idle\)")
         asleep = server.status()
         assert (asleep["loaded"], asleep["unloads"], asleep["pid"], asleep["ram_process_gb"]) == (False, 1, None, 0)
         assert server.client.get("/api/ps").json() == {"models": []}

@@ -10,9 +10,9 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 import editx
+from editx.runner import Runner
 from editx.server import edits, errors, health, library, models, replies, speech
 from editx.server.gate import Gate
-from editx.server.jobs import Runner
 from editx.server.metrics import Metrics
 from editx.server.service import Service
 from editx.settings import Settings

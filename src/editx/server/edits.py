@@ -16,7 +16,7 @@ from editx.errors import InvalidRequest
 from editx.recipe import Source, parse_steps
 from editx.server import replies
 from editx.server.errors import RESPONSES
-from editx.server.jobs import unless_gone
+from editx.server.presence import unless_gone
 from editx.server.requests import recipe
 from editx.server.schemas import EditsBody, Format, IterationBody, Seed
 from editx.server.service import Service, The

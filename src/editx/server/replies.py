@@ -15,8 +15,9 @@ from starlette.types import Receive, Scope, Send
 
 from editx.audio.codec import MIME_TYPES, StreamEncoder, encode
 from editx.errors import EditXError
+from editx.runner import Run
 from editx.server.errors import error_body, status_of
-from editx.server.jobs import Run, unless_gone
+from editx.server.presence import unless_gone
 from editx.studio import Result, Started
 
 log = logging.getLogger("editx.server")

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from editx.audio.codec import Decoder
-from editx.server.jobs import Runner
+from editx.runner import Runner
 from editx.server.metrics import Metrics
 from editx.settings import Settings
 from editx.studio import Studio

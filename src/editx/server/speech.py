@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from editx.errors import InvalidRequest
 from editx.server import replies
 from editx.server.errors import RESPONSES
-from editx.server.jobs import unless_gone
+from editx.server.presence import unless_gone
 from editx.server.requests import Uploads, speech_job
 from editx.server.schemas import SpeechBody
 from editx.server.service import Service, The

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
-
-from fastapi import Request
+from typing import Protocol, TypeVar
 
 from editx.cancellation import Cancellation
 from editx.errors import Cancelled
-from editx.server.metrics import Metrics
 from editx.studio import Audio, Event, Job, Result, Started, Studio
 
 T = TypeVar("T")
+
+
+class Counts(Protocol):
+    """Who is told what became of the jobs; from any thread."""
+
+    def job(self, result: Result) -> None:
+        """A job finished."""
+        ...
+
+    def cancelled(self) -> None:
+        """A job was given up."""
+        ...
 
 
 class Run:
@@ -51,20 +60,26 @@ class Run:
                 yield event
         await self._work
 
+    async def events(self) -> AsyncIterator[Event]:
+        """Everything that happens, in order, to the end. Raises what the job raises. Not together with `audio()`."""
+        while (event := await self._events.get()) is not None:
+            yield event
+        await self._work
+
     async def result(self) -> Result:
         """Wait for the end."""
         return await asyncio.shield(self._work)
 
 
 class Runner:
-    """Runs jobs and other blocking work for the server on threads of its own.
+    """Runs jobs and other blocking work on threads of its own, for whoever lives on an event loop.
 
     `threads` bounds the jobs that run or wait at once; the pool's queue refuses earlier than that.
     """
 
-    def __init__(self, studio: Studio, metrics: Metrics, *, threads: int) -> None:
+    def __init__(self, studio: Studio, counts: Counts, *, threads: int) -> None:
         self._studio = studio
-        self._metrics = metrics
+        self._counts = counts
         self._jobs = ThreadPoolExecutor(threads, thread_name_prefix="editx-job")
         self._chores = ThreadPoolExecutor(4, thread_name_prefix="editx-chore")
         self._running: set[Cancellation] = set()
@@ -93,11 +108,11 @@ class Runner:
                 cancellation.raise_if_cancelled()
                 result = self._studio.run(job, tell, cancellation)
             except Cancelled:
-                self._metrics.cancelled()
+                self._counts.cancelled()
                 raise
             finally:
                 tell(None)
-            self._metrics.job(result)
+            self._counts.job(result)
             return result
 
         self._running.add(cancellation)
@@ -115,23 +130,3 @@ class Runner:
             cancellation.cancel("the server is shutting down")
         self._jobs.shutdown(wait=True, cancel_futures=True)
         self._chores.shutdown(wait=True, cancel_futures=True)
-
-
-async def unless_gone(request: Request, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Await `work()`, and cancel it when the client leaves first. Raises Cancelled then."""
-    task = asyncio.create_task(work())
-    gone = asyncio.create_task(_gone(request))
-    try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise Cancelled("the client left")
-    finally:
-        for waiting in (task, gone):
-            waiting.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
