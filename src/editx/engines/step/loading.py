@@ -72,7 +72,7 @@ def load_parts(files: ModelFiles, *, device: torch.device, max_tokens: int, cach
     told(0.9)
     speaker = CamPlus()
     _fill(speaker, campplus_weights(read_onnx(files.speaker)), files.speaker)
-    audio = AudioTokenizer(_linguistic(files, device, cache), _semantic(files, device))
+    audio = load_audio_tokenizer(files, device=device, cache=cache)
     told(1.0)
     return Parts(
         text=SentencePieceTokenizer(files.text_tokenizer),
@@ -81,6 +81,11 @@ def load_parts(files: ModelFiles, *, device: torch.device, max_tokens: int, cach
         decoder=decoder,
         model=model,
     )
+
+
+def load_audio_tokenizer(files: ModelFiles, *, device: torch.device, cache: Path) -> AudioTokenizer:
+    """Both tokenizers alone. Raises as `load_parts`."""
+    return AudioTokenizer(_linguistic(files, device, cache), _semantic(files, device))
 
 
 def load_language_model(
