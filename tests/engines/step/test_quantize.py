@@ -54,6 +54,7 @@ def test_the_directory_loads_and_speaks_alike(root: Path, variant: str) -> None:
     assert made.directory == root / DIRECTORIES[variant]
     assert 0.03 < made.error < 0.12
     assert made.bytes < made.source_bytes
+    assert made.output_error is None
     assert seen[-1] == (made.source_bytes, made.source_bytes)
     plain, quantised = logits(load(root, "base")), logits(load(root, variant))
     assert F.cosine_similarity(plain, quantised, dim=1).mean() > 0.93
@@ -137,8 +138,12 @@ def error_of(x_nd: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor) -> f
 
 def test_scales_lessen_the_error_where_channels_are_uneven() -> None:
     x_nd, weight = uneven(128, 1), torch.randn(96, 128, generator=torch.Generator().manual_seed(2)).bfloat16()
-    scale = best_scale(x_nd, [weight], 32)
-    assert error_of(x_nd, weight, scale) < 0.6 * error_of(x_nd, weight, torch.ones(128))
+    found = best_scale(x_nd, [weight], 32)
+    scaled, plain = error_of(x_nd, weight, found.scale), error_of(x_nd, weight, torch.ones(128))
+    assert scaled < 0.6 * plain
+    power = float(F.linear(x_nd, weight.float()).square().mean())
+    assert found.error == pytest.approx((scaled / power) ** 0.5, rel=1e-3)
+    assert found.plain_error == pytest.approx((plain / power) ** 0.5, rel=1e-3)
 
 
 def test_folded_scales_change_nothing_before_rounding(root: Path) -> None:
@@ -149,20 +154,23 @@ def test_folded_scales_change_nothing_before_rounding(root: Path) -> None:
     for layer in range(2):
         prefix = f"model.layers.{layer}."
         short = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        smooth = smooth_layer(short, calls(layer), 32)
+        smooth, _ = smooth_layer(short, uneven_inputs(short), 32)
         assert not torch.equal(smooth["input_layernorm.weight"], short["input_layernorm.weight"])
         tensors |= {prefix + key: value for key, value in smooth.items()}
     save_file(tensors, path)
     assert F.cosine_similarity(before, logits(load(root, "base")), dim=1).min() > 0.999
 
 
-def calls(layer: int) -> Mapping[str, torch.Tensor]:
-    return {site.observed: uneven(128 if site.rows else 64, layer) for site in SITES}
+def uneven_inputs(weights: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    return {site.observed: uneven(weights[f"{site.observed}.weight"].shape[1], seed=1) for site in SITES}
 
 
 def test_scales_are_used_when_there_are_inputs(root: Path) -> None:
-    made = quantize(root, "awq", group=32, inputs=calls).directory
-    norm = load_file(made / "model.safetensors")["model.layers.0.input_layernorm.weight"]
+    made = quantize(root, "awq", group=32, inputs=lambda: uneven_inputs)
+    assert made.output_error is not None
+    assert made.plain_output_error is not None
+    assert made.output_error < 0.8 * made.plain_output_error
+    norm = load_file(made.directory / "model.safetensors")["model.layers.0.input_layernorm.weight"]
     assert not torch.equal(
         norm, load_file(root / "Step-Audio-EditX" / "model-00001.safetensors")["model.layers.0.input_layernorm.weight"]
     )

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from editx.engines.step.quantize_layout import (
     quantized_specs,
     quantized_tensors,
 )
-from editx.engines.step.quantize_scales import smooth_layer
+from editx.engines.step.quantize_scales import Found, smooth_layer
 from editx.engines.step.weights.header import StoredTensor, open_checkpoint
 from editx.engines.step.weights.reader import Report
 from editx.engines.step.weights.state import read_state
@@ -34,21 +34,28 @@ from editx.engines.step.weights.whole import whole_directory
 from editx.engines.step.weights.writer import SafetensorsWriter, TensorSpec
 from editx.errors import Conflict, InvalidRequest, LoadFailed, TooLarge
 
-Inputs = Callable[[int], Mapping[str, torch.Tensor]]
-"""What the linears of a layer were fed on real prompts: see `quantize_scales.smooth_layer`."""
+Inputs = Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]]
+"""From a layer's bf16 weights, by key within the layer, to what its linears are fed on real prompts (see
+`quantize_scales.smooth_layer`). Called once for each layer, from the first to the last."""
 
-_LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)")
+_LAYER = re.compile(r"model\.layers\.(\d+)\..+")
 _MARGIN_BYTES = 100 * 10**6
 
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
-    """What was made. `error`: root mean square of the rounding errors over that of the weights."""
+    """What was made. `error`: root mean square of the rounding errors over that of the weights.
+
+    Where scales were looked for: `output_error`, how far the outputs of linears are off on the same measure on the
+    prompts that were used, the mean over all; `plain_output_error`, how far they would be without scales.
+    """
 
     directory: Path
     source_bytes: int
     bytes: int
     error: float
+    output_error: float | None = None
+    plain_output_error: float | None = None
 
 
 def quantize(
@@ -56,21 +63,26 @@ def quantize(
     variant: str,
     *,
     group: int = DEFAULT_GROUP,
-    inputs: Inputs | None = None,
+    inputs: Callable[[], Inputs] | None = None,
     force: bool = False,
     report: Report | None = None,
     cancellation: Cancellation | None = None,
 ) -> Quantized:
     """Write the directory of `variant`, awq or bnb, beside the bf16 directory under `model_path`.
 
-    Rounds to nearest. With `inputs`, int4 weights get activation-aware scales first. All other files are shared with
-    the bf16 directory where the file system has hard links, else copied. Holds one layer in memory; the directory
-    appears when it is complete. Raises LoadFailed for a bf16 directory that is not whole, InvalidRequest for a group
-    that does not fit, Conflict where the directory exists, unless `force` replaces it, TooLarge for a full disk;
-    Cancelled.
+    Rounds to nearest. With `inputs`, called when all else has been checked, int4 weights get activation-aware scales
+    first. All other files are shared with the bf16 directory where the file system has hard links, else copied. Holds
+    one layer in memory; the directory appears when it is complete. Raises LoadFailed for a bf16 directory that is not
+    whole, InvalidRequest for a group that does not fit and for inputs with NF4, Conflict where the directory exists,
+    unless `force` replaces it, TooLarge for a full disk; Cancelled.
     """
     if variant not in VARIANTS:
         raise InvalidRequest(f"weights cannot be made for {variant!r}; choose {' or '.join(VARIANTS)}", param="VARIANT")
+    if inputs and variant != "awq":
+        raise InvalidRequest(
+            f"recordings are of no use for {variant}, whose steps are fixed; they choose the scales of awq",
+            param="--audio",
+        )
     source, target = model_path / WEIGHT_DIRECTORIES["base"], model_path / WEIGHT_DIRECTORIES[variant]
     if target.exists() and not force:
         raise Conflict(f"{target} exists; replace it with --force", param="--force")
@@ -83,7 +95,7 @@ def quantize(
         for part in quantized_specs(TensorSpec(stored.name, torch.bfloat16, stored.shape), variant, group)
     ]
     _check_space(model_path, sum(spec.size for spec in specs))
-    rounding = _Rounding(variant, group)
+    rounding = _Rounding(variant, group, inputs() if inputs else None)
     try:
         with whole_directory(target) as directory:
             changed = quantized_config(json.loads(config), variant, group)
@@ -91,19 +103,21 @@ def quantize(
             weights = {stored.path.name for stored in tensors.values()} | {"config.json", WEIGHT_INDEX}
             _share(source, directory, weights)
             with SafetensorsWriter(directory / "model.safetensors", specs, {"format": "pt"}) as writer:
-                rounding.write_all(writer, tensors, inputs, report, cancellation)
+                rounding.write_all(writer, tensors, report, cancellation)
     except OSError as error:
         raise InvalidRequest(f"cannot write {target}: {error.strerror}", param="--model-path") from error
     before, after = (sum(part.size for part in parts) for parts in (tensors.values(), specs))
-    return Quantized(target, before, after, rounding.error)
+    outputs = [_mean([getattr(found, name) for found in rounding.found]) for name in ("error", "plain_error")]
+    return Quantized(target, before, after, rounding.error, *outputs)
 
 
 class _Rounding:
     """Rounds layers and adds up how far off they are."""
 
-    def __init__(self, variant: str, group: int) -> None:
-        self._variant, self._group = variant, group
+    def __init__(self, variant: str, group: int, inputs: Inputs | None) -> None:
+        self._variant, self._group, self._inputs = variant, group, inputs
         self._off = self._power = 0.0
+        self.found: list[Found] = []
 
     @property
     def error(self) -> float:
@@ -113,35 +127,40 @@ class _Rounding:
         self,
         writer: SafetensorsWriter,
         tensors: Mapping[str, StoredTensor],
-        inputs: Inputs | None,
         report: Report | None,
         cancellation: Cancellation | None,
     ) -> None:
         done, total = 0, sum(stored.size for stored in tensors.values())
+        tick = cancellation.raise_if_cancelled if cancellation else lambda: None
         for layer in _by_layer(tensors):
-            if cancellation:
-                cancellation.raise_if_cancelled()
-            self._write(writer, layer, inputs)
+            tick()
+            self._write(writer, layer, tick)
             done += sum(stored.size for stored in layer.values())
             if report:
                 report(done, total)
 
-    def _write(self, writer: SafetensorsWriter, layer: Mapping[str, StoredTensor], inputs: Inputs | None) -> None:
+    def _write(self, writer: SafetensorsWriter, layer: Mapping[str, StoredTensor], tick: Callable[[], None]) -> None:
         weights = {key: weight.to(torch.bfloat16) for key, weight in read_state(layer).items()}
-        found = _LAYER.fullmatch(next(iter(layer)))
-        if found and inputs and self._variant == "awq":
-            prefix = f"model.layers.{found[1]}."
+        number = _layer_of(next(iter(layer)))
+        if number is not None and self._inputs:
+            prefix = f"model.layers.{number}."
             short = {key.removeprefix(prefix): weight for key, weight in weights.items()}
-            smooth = smooth_layer(short, inputs(int(found[1])), self._group)
+            smooth, found = smooth_layer(short, self._inputs(short), self._group, tick=tick)
             weights = {prefix + key: weight for key, weight in smooth.items()}
+            self.found += found
         for key, weight in weights.items():
             parts = quantized_tensors(key, weight, self._variant, self._group)
             for name, part in parts.items():
                 writer.write(name, part)
             if is_quantized(key):
+                tick()
                 difference = weight.float() - dequantized(key, parts, self._variant).float()
                 self._off += float(difference.square().sum())
                 self._power += float(weight.float().square().sum())
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def dequantized(key: str, parts: Mapping[str, torch.Tensor], variant: str) -> torch.Tensor:
@@ -192,12 +211,22 @@ def _check_space(folder: Path, needed: int) -> None:
 
 
 def _by_layer(tensors: Mapping[str, StoredTensor]) -> Iterator[dict[str, StoredTensor]]:
-    """The tensors of each layer together, all others one by one."""
-    layers: dict[str, dict[str, StoredTensor]] = {}
+    """The tensors of each layer together, in the order in which they compute, then all others one by one."""
+    layers: dict[int, dict[str, StoredTensor]] = {}
+    others = []
     for key, stored in tensors.items():
-        found = _LAYER.fullmatch(key)
-        layers.setdefault(f"layer {found[1]}" if found else key, {})[key] = stored
-    yield from layers.values()
+        number = _layer_of(key)
+        if number is None:
+            others.append({key: stored})
+        else:
+            layers.setdefault(number, {})[key] = stored
+    yield from (layers[number] for number in sorted(layers))
+    yield from others
+
+
+def _layer_of(key: str) -> int | None:
+    found = _LAYER.fullmatch(key)
+    return int(found[1]) if found else None
 
 
 def _share(source: Path, target: Path, without: set[str]) -> None:

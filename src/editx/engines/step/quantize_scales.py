@@ -6,7 +6,7 @@ the producer is a norm or another linear, the division is folded into its weight
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,41 +42,67 @@ SITES = (
 """`o_proj` has none: twelve of its channels share one row of `v_proj`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The best scale of one input, fp32 (in,).
+
+    `error`, `plain_error`: root mean square of what rounding changes in the linears' outputs, over that of the outputs,
+    with the scale and without any.
+    """
+
+    scale: torch.Tensor
+    error: float
+    plain_error: float
+
+
 def smooth_layer(
-    weights: Mapping[str, torch.Tensor], inputs: Mapping[str, torch.Tensor], group: int
-) -> dict[str, torch.Tensor]:
-    """One layer's bf16 weights, by key within the layer, with the best scales folded in.
+    weights: Mapping[str, torch.Tensor],
+    inputs: Mapping[str, torch.Tensor],
+    group: int,
+    *,
+    tick: Callable[[], None] = lambda: None,
+) -> tuple[dict[str, torch.Tensor], list[Found]]:
+    """One layer's bf16 weights, by key within the layer, with the best scales folded in, and the finding at each site.
 
     `inputs`: for each site's first linear, rows that it was fed, (n, in). Rounded afterwards, the layer's linears are
-    at least as near to the originals on these rows as without scales.
+    at least as near to the originals on these rows as without scales. `tick` is called many times a second; what it
+    raises ends the work.
     """
-    changed = dict(weights)
+    changed, found = dict(weights), []
     for site in SITES:
-        x_nd = inputs[site.observed].float()
         names = [f"{linear}.weight" for linear in site.linears]
-        scale = best_scale(x_nd, [changed[name] for name in names], group)
+        best = best_scale(inputs[site.observed].float(), [changed[name] for name in names], group, tick=tick)
         for name in names:
-            changed[name] = (changed[name].float() * scale).to(changed[name].dtype)
+            changed[name] = (changed[name].float() * best.scale).to(changed[name].dtype)
         producer = changed[f"{site.producer}.weight"]
-        divisor = scale[:, None] if site.rows else scale
+        divisor = best.scale[:, None] if site.rows else best.scale
         changed[f"{site.producer}.weight"] = (producer.float() / divisor).to(producer.dtype)
-    return changed
+        found.append(best)
+    return changed, found
 
 
-def best_scale(x_nd: torch.Tensor, weights: Sequence[torch.Tensor], group: int) -> torch.Tensor:
-    """The scale of each input channel, fp32 (in,), that brings the rounded linears' outputs nearest to the exact ones.
+def best_scale(
+    x_nd: torch.Tensor, weights: Sequence[torch.Tensor], group: int, *, tick: Callable[[], None] = lambda: None
+) -> Found:
+    """The scale of each input channel that brings the rounded linears' outputs nearest to the exact ones.
 
     Candidates are powers of the channels' mean magnitude, from 0 (no scales) to 1. `weights`: bf16 (out, in).
     """
     magnitude = x_nd.abs().mean(0).clamp_min(1e-8)
-    best, least = torch.ones_like(magnitude), float("inf")
+    best = torch.ones_like(magnitude)
+    errors: list[float] = []
     for step in range(_STEPS):
         scale = magnitude.pow(step / _STEPS)
         scale = scale / (scale.max() * scale.min()).sqrt()
-        error = sum(_error(x_nd, weight, scale, group) for weight in weights)
-        if error < least:
-            best, least = scale, error
-    return best
+        error = 0.0
+        for weight in weights:
+            tick()
+            error += _error(x_nd, weight, scale, group)
+        if error < min(errors, default=float("inf")):
+            best = scale
+        errors.append(error)
+    power = sum(float(F.linear(x_nd, weight.float()).square().sum()) for weight in weights) or 1.0
+    return Found(best, (min(errors) / power) ** 0.5, (errors[0] / power) ** 0.5)
 
 
 def _error(x_nd: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, group: int) -> float:
