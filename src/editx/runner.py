@@ -30,9 +30,12 @@ class Counts(Protocol):
 class Run:
     """A job under way. `started` and `result` are set as they happen; iterate `audio()` for the sound."""
 
-    def __init__(self, events: asyncio.Queue[Event | None], work: asyncio.Future[Result]) -> None:
+    def __init__(
+        self, events: asyncio.Queue[Event | None], work: asyncio.Future[Result], cancellation: Cancellation
+    ) -> None:
         self._events = events
         self._work = work
+        self._cancellation = cancellation
         self._first: Audio | None = None
         self.started: Started | None = None
 
@@ -65,6 +68,10 @@ class Run:
         while (event := await self._events.get()) is not None:
             yield event
         await self._work
+
+    def cancel(self, reason: str) -> None:
+        """End the job; whoever awaits it gets Cancelled."""
+        self._cancellation.cancel(reason)
 
     async def result(self) -> Result:
         """Wait for the end."""
@@ -119,7 +126,7 @@ class Runner:
         future = loop.run_in_executor(self._jobs, work)
         future.add_done_callback(lambda done: done.cancelled() or done.exception())  # never "was not retrieved"
         try:
-            yield Run(events, future)
+            yield Run(events, future, cancellation)
         finally:
             cancellation.cancel("the client left")
             self._running.discard(cancellation)

@@ -8,14 +8,20 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.routing import Route
 
 import editx
 from editx.runner import Runner
 from editx.server import edits, errors, health, library, models, replies, speech
 from editx.server.gate import Gate
+from editx.server.login import login_router
 from editx.server.metrics import Metrics
 from editx.server.service import Service
 from editx.settings import Settings
+from editx.ui import Page, Parts, page_router
+from editx.ui.mount import PATHS, PREFIXES
+from editx.ui.running import Running
+from editx.ui.sounds import Sounds
 from editx.workshop import open_workshop
 
 EXTRA_THREADS = 32
@@ -26,19 +32,27 @@ DESCRIPTION = """Voice cloning and speech editing with Step-Audio-EditX, behind 
 Models are loaded by the first request that needs them and unloaded when idle."""
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, page: Page | None = None) -> FastAPI:
     """The ASGI application for `settings`. Nothing is started before its lifespan begins."""
     metrics = Metrics()
+    sounds = Sounds()
+    page = page or Page()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with open_service(settings, metrics) as service:
+        with open_service(settings, metrics) as service, sounds:
             app.state.service = service
-            yield
+            parts = Parts(settings, service.studio, service.voices, service.decoder, service.runner, sounds, Running())
+            async with page.serving(parts):
+                yield
 
     app = FastAPI(title="EditX", version=editx.__version__, description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
     for topic in (speech, edits, library, models, health):
         app.include_router(topic.router)
+    app.include_router(login_router([key.get_secret_value().encode() for key in settings.api_key]))
+    app.include_router(page_router(sounds))
+    for path in (*PATHS, *(f"{prefix}/{{rest:path}}" for prefix in PREFIXES)):
+        app.router.routes.append(Route(path, page))
     errors.install(app)
     app.add_middleware(
         Gate,

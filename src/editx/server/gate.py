@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 import re
 import time
@@ -11,16 +10,24 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from editx.errors import TooLarge
+from editx.server import login
 from editx.server.errors import CLIENT_CLOSED_REQUEST, BodyTooLarge, ErrorResponse, error_body, error_response
 from editx.server.metrics import Metrics
 
 log = logging.getLogger("editx.access")
 
-OPEN_PATHS = frozenset({"/health", "/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/openapi.json"})
+OPEN_PATHS = frozenset(
+    {"/health", "/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/openapi.json", login.PATH}
+)
 """Answered without a key: probes, and documents that hold no one's data."""
+
+QUIET = ("/assets/", "/static/", "/svelte/", "/page/static/", "/gradio_api/", "/theme.css")
+"""What a page fetches by the dozen is not worth a line each."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -74,13 +81,16 @@ class Gate:
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.request(scope["method"], route, final, seconds)
             path = scope["raw_path"].decode("latin-1")  # still percent-encoded, so nobody can write lines into the log
-            log.info("%s %s %s %.3f s id=%s", scope["method"], path, final, seconds, request_id)
+            level = logging.DEBUG if scope["path"].startswith(QUIET) and final < 400 else logging.INFO
+            log.log(level, "%s %s %s %.3f s id=%s", scope["method"], path, final, seconds, request_id)
 
-    def _refusal(self, scope: Scope, headers: Headers) -> ErrorResponse | None:
+    def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         if scope["method"] not in SAFE_METHODS and not self._origin_allowed(headers):
             message = f"pages of {headers['origin']} may not use this server; allow it with --cors-origins"
             return ErrorResponse(error_body(403, message, code="origin_not_allowed"), 403)
         if self._keys and scope["path"] not in OPEN_PATHS and not self._key_fits(headers):
+            if scope["path"] == "/" and "text/html" in headers.get("accept", ""):
+                return login.form(Request(scope))
             message = "this server needs an API key: send `Authorization: Bearer <key>`"
             return ErrorResponse(error_body(401, message, code="invalid_api_key"), 401, {"WWW-Authenticate": "Bearer"})
         declared = headers.get("content-length", "0")
@@ -96,10 +106,9 @@ class Gate:
 
     def _key_fits(self, headers: Headers) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            return False
-        given = token.strip().encode()
-        return sum(hmac.compare_digest(given, key) for key in self._keys) > 0  # a sum: every key is compared
+        if scheme.lower() == "bearer":
+            return login.is_key(self._keys, token.strip().encode())
+        return login.has_cookie(self._keys, headers.get("cookie", ""))
 
     def _counted(self, receive: Receive, headers: Headers) -> Receive:
         taken = 0

@@ -12,6 +12,7 @@ import uvicorn
 from editx.errors import InvalidRequest
 from editx.server.app import create_app
 from editx.settings import Settings
+from editx.ui import Page
 
 BACKLOG = 2048
 
@@ -27,14 +28,15 @@ def serve(settings: Settings) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     listener = _listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
+    page = Page()
     config = uvicorn.Config(
-        create_app(settings),
+        create_app(settings, page),
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
         server_header=False,
     )
-    server = _Announcing(config, _url(host, port), settings)
+    server = _Announcing(config, _url(host, port), settings, page)
     for stop in (signal.SIGINT, signal.SIGTERM):
         # uvicorn stops gracefully and then raises the signal anew; being asked to stop is no failure.
         signal.signal(stop, lambda *_: None)
@@ -44,10 +46,11 @@ def serve(settings: Settings) -> None:
 
 
 class _Announcing(uvicorn.Server):
-    """Says where it listens once requests are accepted."""
+    """Says where it listens once requests are accepted, and lets the page go first."""
 
-    def __init__(self, config: uvicorn.Config, url: str, settings: Settings) -> None:
+    def __init__(self, config: uvicorn.Config, url: str, settings: Settings, page: Page) -> None:
         super().__init__(config)
+        self._page = page
         self._url = url
         self._settings = settings
         self.failed = False
@@ -57,10 +60,15 @@ class _Announcing(uvicorn.Server):
         self.failed = not self.started
         if self.started:
             print(f"EditX is listening on {self._url}", flush=True)
+            print(f"  page           {self._url}/", flush=True)
             print(f"  API documents  {self._url}/docs", flush=True)
             print(f"  model status   {self._url}/api/v1/models/status", flush=True)
             if not self._settings.api_key and self._settings.host not in ("127.0.0.1", "localhost", "::1"):
                 print("  no API key is set: everyone who can reach this address may use it", flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._page.stop()
+        await super().shutdown(sockets)
 
 
 def _listen(host: str, port: int) -> socket.socket:

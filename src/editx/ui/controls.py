@@ -1,0 +1,99 @@
+"""Form elements that several tabs have, and what is typed into them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import gradio as gr
+from gradio.components import Component
+
+from editx.engines.base import Sampling
+from editx.errors import InvalidRequest
+from editx.ui.parts import Parts
+from editx.ui.words import Words
+
+
+def recording(words: Words, label: str, hint: str) -> gr.Audio:
+    """A recording by file or microphone; handlers get the path of the file."""
+    gr.HTML(f'<p class="editx-hint">{hint}</p>', js_on_load=None)
+    return gr.Audio(label=label, type="filepath", sources=["upload", "microphone"], buttons=[])
+
+
+def option(words: Words, kind: str, names: Sequence[str], label: str) -> gr.Dropdown:
+    """One of a step's options, or none."""
+    choices = [(words["clone.none"], ""), *((words[f"{kind}.{name}"], name) for name in names)]
+    return gr.Dropdown(choices, value="", label=label, min_width=140)
+
+
+def advanced(parts: Parts, words: Words) -> list[Component]:
+    """Variant, seed, temperature, top k and top p, folded away; empty means the default."""
+    with gr.Accordion(words["clone.advanced"], open=False):
+        with gr.Row():
+            variants = [(words["clone.variant_auto"], ""), *((v.name, v.name) for v in parts.studio.backend.catalog())]
+            variant = gr.Dropdown(variants, value="", label=words["clone.variant"], filterable=False, min_width=140)
+            seed = gr.Textbox(label=words["clone.seed"], info=words["clone.seed_hint"], max_lines=1, min_width=140)
+        with gr.Row():
+            numbers = [
+                gr.Textbox(label=words[f"clone.{name}"], max_lines=1, min_width=100)
+                for name in ("temperature", "top_k", "top_p")
+            ]
+        gr.HTML(f'<p class="editx-hint">{words["clone.sampling_hint"]}</p>', js_on_load=None)
+    return [variant, seed, *numbers]
+
+
+def player(words: Words, elem_id: str) -> gr.HTML:
+    """Progress while a take is made, and its sound."""
+    return gr.HTML(
+        {"state": "empty"},
+        elem_id=elem_id,
+        html_template='<div class="editx-player"></div>',
+        js_on_load="EditX.player(element.querySelector('.editx-player'), () => props.value, watch)",
+    )
+
+
+def typed(value: str | None) -> str:
+    """What a field holds; Gradio says None for one that was never touched."""
+    return value or ""
+
+
+def seed(text: str) -> int | None:
+    """A seed as typed; None when empty. Raises InvalidRequest."""
+    if not text.strip():
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidRequest(f"a seed is a whole number, not {text.strip()!r}", param="seed") from None
+
+
+def sampling(temperature: str, top_k: str, top_p: str) -> Sampling:
+    """How to draw tokens, as typed. Raises InvalidRequest naming the field and its range."""
+    return Sampling(
+        temperature=_number("temperature", temperature, 0.0, 2.0),
+        top_k=_whole("top k", top_k, 1, 100_000),
+        top_p=_number("top p", top_p, 0.0, 1.0),
+    )
+
+
+def _number(name: str, text: str, low: float, high: float) -> float | None:
+    if not text.strip():
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = low
+    if not low < value <= high:
+        raise InvalidRequest(f"{name} is a number above {low:g} and up to {high:g}, not {text.strip()!r}", param=name)
+    return value
+
+
+def _whole(name: str, text: str, low: int, high: int) -> int | None:
+    if not text.strip():
+        return None
+    try:
+        value = int(text)
+    except ValueError:
+        value = low - 1
+    if not low <= value <= high:
+        raise InvalidRequest(f"{name} is a whole number from {low} to {high}, not {text.strip()!r}", param=name)
+    return value

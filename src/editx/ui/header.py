@@ -1,0 +1,36 @@
+"""The top of the page: name, language, and what is speaking here."""
+
+from __future__ import annotations
+
+from html import escape
+
+import gradio as gr
+
+from editx.errors import EditXError
+from editx.ui.parts import Parts
+from editx.ui.words import LANGUAGES, NAMES, Words
+
+
+def header(parts: Parts, words: Words) -> None:
+    """Name and language switch, and a banner while only the preview engine can speak."""
+    links = "".join(
+        f'<a href="?lang={language}" hreflang="{language}" lang="{language}"'
+        + (' aria-current="true"' if language == words.language else "")
+        + f">{NAMES[language]}</a>"
+        for language in LANGUAGES
+    )
+    gr.HTML(
+        f'<header class="editx-header"><h1>EditX</h1><p>{escape(words("page.tagline"))}</p>'
+        f'<nav aria-label="{escape(words("page.language"))}">{links}</nav></header>',
+        js_on_load=None,
+    )
+    if preview_speaks(parts):
+        gr.HTML(f'<div class="editx-banner" role="note">{words("page.preview_banner")}</div>', js_on_load=None)
+
+
+def preview_speaks(parts: Parts) -> bool:
+    """Whether a visitor who chooses nothing hears the preview engine."""
+    try:
+        return parts.studio.variant().name == "lite"
+    except EditXError:
+        return False

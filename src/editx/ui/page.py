@@ -1,0 +1,61 @@
+"""The page put together: header, banner and the five tabs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
+import gradio as gr
+from fastapi import FastAPI
+from gradio.themes import Base, colors
+from starlette.routing import Mount
+
+from editx.ui import clone
+from editx.ui.header import header
+from editx.ui.parts import Parts
+from editx.ui.words import Words
+
+SANS = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "Noto Sans CJK SC", "sans-serif"]
+MONO = ["ui-monospace", "SF Mono", "Menlo", "Consolas", "monospace"]
+
+
+def build(parts: Parts, words: Words, stopping: asyncio.Event) -> FastAPI:
+    """The page in one language, as an application that answers at its root.
+
+    Once `stopping` is set, its visitors' standing connections end, and what they have under way may finish.
+    """
+    with gr.Blocks(title="EditX", analytics_enabled=False, fill_width=True) as blocks:
+        header(parts, words)
+        with gr.Tabs(elem_id="tabs"):
+            clone.tab(parts, words)
+
+        async def left(request: gr.Request) -> None:
+            if not stopping.is_set():
+                parts.running.cancel(str(request.session_hash), "the page was closed")
+
+        blocks.unload(left)
+    blocks.queue(default_concurrency_limit=None, api_open=False)
+    app: FastAPI = gr.mount_gradio_app(
+        FastAPI(openapi_url=None),
+        blocks,
+        path="/",
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        max_file_size=parts.settings.max_body,
+        enable_monitoring=False,
+        ssr_mode=False,
+        theme=theme(),
+    )
+    for route in app.routes:
+        if isinstance(route, Mount) and isinstance(route.app, gr.routes.App):
+            route.app.stop_event = stopping
+    return app
+
+
+def theme() -> Base:
+    """Quiet colours with enough contrast, and fonts that are on the visitor's machine."""
+    return Base(
+        primary_hue=colors.teal, neutral_hue=colors.slate, font=SANS, font_mono=MONO, radius_size="md", text_size="md"
+    )

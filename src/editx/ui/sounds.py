@@ -1,0 +1,137 @@
+"""The sounds the page plays: finished ones in files, and those still being made."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from editx.audio.clip import Clip
+from editx.audio.codec import StreamEncoder, encode
+from editx.errors import NotFound
+
+LIVE_FORMAT = "mp3"
+"""What a browser plays while more of it arrives."""
+
+KEPT_LIVE = 32
+"""Growing sounds that can still be asked for, the finished ones among them: a page may be slow to ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """A finished sound in a file of its own. `seconds`: how long it is; `bytes`: of the file."""
+
+    id: str
+    path: Path
+    seconds: float
+    bytes: int
+
+    @property
+    def url(self) -> str:
+        """Where the page finds it, relative to the page."""
+        return f"page/sounds/{self.id}.wav"
+
+
+class Live:
+    """A sound that grows. Written and read on one event loop; any number of readers, each from the beginning."""
+
+    def __init__(self, id: str, rate: int) -> None:
+        self.id = id
+        self._encoder = StreamEncoder(LIVE_FORMAT, rate)
+        self._pieces: list[bytes] = []
+        self._grown = asyncio.Event()
+        self._complete = False
+
+    @property
+    def url(self) -> str:
+        return f"page/live/{self.id}.{LIVE_FORMAT}"
+
+    def write(self, clip: Clip) -> None:
+        self._add(self._encoder.write(clip))
+
+    def finish(self) -> None:
+        """No more will come."""
+        if not self._complete:
+            self._add(self._encoder.finish())
+            self._encoder.close()
+            self._complete = True
+            self._grown.set()
+
+    async def read(self) -> AsyncIterator[bytes]:
+        """All of it, as it comes."""
+        at = 0
+        while True:
+            while at < len(self._pieces):
+                at += 1
+                yield self._pieces[at - 1]
+            if self._complete:
+                return
+            await self._grown.wait()
+
+    def _add(self, piece: bytes) -> None:
+        if piece:
+            self._pieces.append(piece)
+            grown, self._grown = self._grown, asyncio.Event()
+            grown.set()
+
+
+class Sounds:
+    """Keeps what was made in a directory that ends with the server; the oldest go when there are more than `max_bytes`.
+
+    `keep` and `path` may be called from any thread.
+    """
+
+    def __init__(self, *, max_bytes: int = 500_000_000) -> None:
+        self._max_bytes = max_bytes
+        self._directory = tempfile.TemporaryDirectory(prefix="editx-page-")
+        self._kept: OrderedDict[str, Sound] = OrderedDict()
+        self._live: OrderedDict[str, Live] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._directory.cleanup()
+
+    def keep(self, clip: Clip) -> Sound:
+        """Write `clip` to a file and return where it is. Blocks while it writes."""
+        data = encode(clip, "wav")
+        id = secrets.token_urlsafe(16)
+        path = Path(self._directory.name) / f"{id}.wav"
+        path.write_bytes(data)
+        sound = Sound(id, path, clip.seconds, len(data))
+        with self._lock:
+            self._kept[id] = sound
+            while sum(kept.bytes for kept in self._kept.values()) > self._max_bytes and len(self._kept) > 1:
+                _, oldest = self._kept.popitem(last=False)
+                oldest.path.unlink()
+        return sound
+
+    def get(self, id: str) -> Sound:
+        """The sound kept as `id`. Raises NotFound."""
+        with self._lock:
+            if id not in self._kept:
+                raise NotFound("this sound is there no more; the server keeps the latest ones only", param="id")
+            self._kept.move_to_end(id)
+            return self._kept[id]
+
+    def grow(self, rate: int) -> Live:
+        """A new sound that grows; `finish` it in the end."""
+        live = Live(secrets.token_urlsafe(16), rate)
+        self._live[live.id] = live
+        while len(self._live) > KEPT_LIVE:
+            self._live.popitem(last=False)
+        return live
+
+    def live(self, id: str) -> Live:
+        """The growing sound `id`. Raises NotFound."""
+        if id not in self._live:
+            raise NotFound("this sound is complete or was given up", param="id")
+        return self._live[id]

@@ -1,0 +1,90 @@
+// What every part of the page shares: words, elements, sound.
+"use strict";
+
+const EditX = {
+  /** The words at `key` with {fields} filled in. */
+  t(key, fields = {}) {
+    const text = window.EDITX_WORDS[key] ?? key;
+    return text.replace(/\{(\w+)\}/g, (whole, name) => fields[name] ?? whole);
+  },
+
+  /** An element with attributes (functions listen: onclick) and children (strings are text, never markup). */
+  h(tag, attributes = {}, ...children) {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (value === undefined || value === null || value === false) continue;
+      if (typeof value === "function") element.addEventListener(name.slice(2), value);
+      else element.setAttribute(name, value === true ? "" : value);
+    }
+    element.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+    return element;
+  },
+
+  /** Seconds as a person reads them: 3.2 s, 1:05. */
+  duration(seconds) {
+    if (seconds < 60) return `${seconds.toFixed(1)} s`;
+    const whole = Math.round(seconds);
+    return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+  },
+
+  _decoded: new Map(),
+
+  /** The sound at `url`: {samples: Float32Array, rate}. Decoded once a page. */
+  decode(url) {
+    if (!this._decoded.has(url)) {
+      const work = (async () => {
+        const reply = await fetch(url);
+        if (!reply.ok) throw new Error(`${url}: ${reply.status}`);
+        const context = new OfflineAudioContext(1, 1, 24000);
+        const buffer = await context.decodeAudioData(await reply.arrayBuffer());
+        return { samples: buffer.getChannelData(0), rate: buffer.sampleRate };
+      })();
+      work.catch(() => this._decoded.delete(url));
+      this._decoded.set(url, work);
+    }
+    return this._decoded.get(url);
+  },
+
+  /** A colour of the page's theme, such as --editx-wave. */
+  colour(name) {
+    return getComputedStyle(document.querySelector(".gradio-container") ?? document.body).getPropertyValue(name).trim();
+  },
+
+  /** `canvas` sized to its box in device pixels, and its context. */
+  fit(canvas) {
+    const scale = window.devicePixelRatio || 1;
+    canvas.width = Math.max(1, Math.round(canvas.clientWidth * scale));
+    canvas.height = Math.max(1, Math.round(canvas.clientHeight * scale));
+    return canvas.getContext("2d");
+  },
+
+  /** Draw the waveform of the first `seconds` of a sound over the whole width (default: all of it). */
+  waveform(canvas, { samples, rate }, seconds = samples.length / rate) {
+    const context = this.fit(canvas);
+    const { width, height } = canvas;
+    const step = (seconds * rate) / width;
+    context.clearRect(0, 0, width, height);
+    context.fillStyle = this.colour("--editx-wave");
+    for (let x = 0; x < width; x++) {
+      let low = 0, high = 0;
+      const end = Math.min(samples.length, Math.floor((x + 1) * step));
+      for (let i = Math.floor(x * step); i < end; i++) {
+        if (samples[i] < low) low = samples[i];
+        if (samples[i] > high) high = samples[i];
+      }
+      const top = (1 - high) * height / 2;
+      context.fillRect(x, top, 1, Math.max(1, (1 - low) * height / 2 - top));
+    }
+  },
+
+  /** This browser tab's name on the server's side, the same after a reload. */
+  tab() {
+    let id = sessionStorage.getItem("editx-tab");
+    if (!id) {
+      id = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+      sessionStorage.setItem("editx-tab", id);
+    }
+    return id;
+  },
+};
+window.EditX = EditX;

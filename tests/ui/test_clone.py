@@ -1,0 +1,119 @@
+"""The tab that clones, as a visitor uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from editx.audio.codec import Decoder
+from tests.running import RunningServer
+from tests.ui.visit import Visit
+
+LONG = "This sentence is one of very many, and all of them are to be spoken. " * 60
+
+
+def player(page: Page, state: str) -> None:
+    """Wait until the player of the tab is in `state`."""
+    page.wait_for_selector(f"#clone-player [data-state={state}]")
+
+
+def say(page: Page, text: str) -> None:
+    page.get_by_label("Text to speak").fill(text)
+    page.get_by_role("button", name="Generate").click()
+
+
+def sound_of(page: Page, server: RunningServer) -> bytes:
+    """The file that the player plays."""
+    source = page.locator("#clone-player audio").get_attribute("data-sound")
+    return server.client.get(f"/{source}").read()
+
+
+def test_a_voice_of_the_library_speaks_and_is_heard(page: Page, site: RunningServer) -> None:
+    say(page, "One two three, this is a test of the page.")
+    player(page, "done")
+    clip = Decoder().decode(sound_of(page, site))
+    assert 1.5 < clip.seconds < 10
+    assert abs(clip.samples).max() > 0.05
+    page.wait_for_function("document.querySelector('#clone-player audio').currentTime > 0.2")
+    expect(page.locator("#clone-player")).to_contain_text("lite")
+    assert page.locator("#clone-player a").get_attribute("href") is not None
+
+
+def test_a_recording_is_cloned_with_an_emotion(page: Page, site: RunningServer, recording: Path) -> None:
+    page.get_by_label("A recording of mine").check()
+    page.locator("input[type=file]").first.set_input_files(recording)
+    page.get_by_label("What is said in the recording").fill("The words of the recording.")
+    page.get_by_label("Then an emotion").click()
+    page.get_by_role("option", name="Happy").click()
+    page.get_by_text("Advanced").click()
+    page.get_by_label("Seed").fill("7")
+    say(page, "This is said in the voice of the recording.")
+    player(page, "done")
+    expect(page.locator("#clone-player")).to_contain_text("Seed 7")
+    first = sound_of(page, site)
+    page.get_by_role("button", name="Generate").click()
+    page.wait_for_selector("#clone-player [aria-busy=true]")
+    player(page, "done")
+    assert sound_of(page, site) == first, "the same seed gives the same samples"
+
+
+def test_a_cold_load_shows_its_progress(page: Page, site: RunningServer) -> None:
+    site.client.post("/api/v1/models/lite/unload")
+    page.evaluate(
+        """() => {
+            window.seen = [];
+            const box = document.querySelector('#clone-player .editx-player');
+            new MutationObserver(() => window.seen.push(box.dataset.state + ' ' + box.dataset.stage))
+                .observe(box, {attributes: true});
+        }"""
+    )
+    say(page, "Wake up, please.")
+    player(page, "done")
+    seen = page.evaluate("window.seen")
+    order = ["queued ", "waking ", "working preprocessing", "working generation", "done "]
+    places = [next(i for i, now in enumerate(seen) if now.startswith(state)) for state in order]
+    assert places == sorted(places), seen
+
+
+def test_cancel_cancels(page: Page, site: RunningServer) -> None:
+    before = _cancelled(site)
+    say(page, LONG)
+    page.wait_for_selector("#clone-player [data-state=working]")
+    page.get_by_role("button", name="Cancel").click()
+    player(page, "cancelled")
+    assert _cancelled(site) == before + 1
+    assert site.status()["leases"] == 0
+    say(page, "And again.")
+    player(page, "done")
+
+
+@pytest.mark.parametrize(
+    ("text", "seed", "said"),
+    [("", "", "text to speak is empty"), ("Hello.", "seven", "seed is a whole number"), ("Hello.", "-1", "from 0 to")],
+)
+def test_what_does_not_fit_is_said_in_a_sentence(page: Page, text: str, seed: str, said: str) -> None:
+    page.get_by_text("Advanced").click()
+    page.get_by_label("Seed").fill(seed)
+    say(page, text)
+    player(page, "failed")
+    expect(page.locator("#clone-player")).to_contain_text(said)
+    expect(page.locator("#clone-player")).not_to_contain_text("Traceback")
+
+
+def test_two_tabs_share_one_worker(visit: Callable[..., Visit], site: RunningServer) -> None:
+    first, second = visit(site).page, visit(site).page
+    for page in (first, second):
+        say(page, "We share one worker.")
+    pids = set()
+    for page in (first, second):
+        player(page, "done")
+        pids.add(site.status()["pid"])
+    assert len(pids) == 1
+
+
+def _cancelled(server: RunningServer) -> float:
+    lines = server.client.get("/metrics").text.splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("editx_jobs_cancelled_total"))
