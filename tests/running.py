@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -18,16 +18,14 @@ import psutil
 START_TIMEOUT_S = 60.0
 
 
-class RunningServer:
-    """`editx serve --port 0` under `root`, which holds its data; its log is kept in memory."""
+class Logged:
+    """A program whose output is kept, line by line, and can be waited for."""
 
-    def __init__(self, root: Path, *flags: str, env: dict[str, str] | None = None) -> None:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("EDITX_")}
-        command = [sys.executable, "-m", "editx", "serve", "--port", "0", "--data-dir", str(root / "data"), *flags]
+    def __init__(self, command: Sequence[str], cwd: Path, env: Mapping[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
             command,
-            cwd=root,
-            env={**clean, **(env or {})},
+            cwd=cwd,
+            env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -37,9 +35,6 @@ class RunningServer:
         self._logged = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        line = self.wait_for_log(r"listening on (http://\S+)")
-        self.url = line[1]
-        self.client = httpx.Client(base_url=self.url, timeout=60)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -64,6 +59,30 @@ class RunningServer:
         assert found is not None, f"no {pattern!r} in the log:\n" + "\n".join(self.log)
         return found
 
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(30)
+        finally:
+            self.process.kill()
+            self._reader.join(10)
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+
+
+class RunningServer(Logged):
+    """`editx serve --port 0` under `root`, which holds its data; its log is kept in memory."""
+
+    def __init__(self, root: Path, *flags: str, env: dict[str, str] | None = None) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("EDITX_")}
+        command = [sys.executable, "-m", "editx", "serve", "--port", "0", "--data-dir", str(root / "data"), *flags]
+        super().__init__(command, root, {**clean, **(env or {})})
+        line = self.wait_for_log(r"listening on (http://\S+)")
+        self.url = line[1]
+        self.client = httpx.Client(base_url=self.url, timeout=60)
+
     def status(self, variant: str = "lite") -> dict[str, object]:
         response = self.client.get("/api/v1/models/status")
         response.raise_for_status()
@@ -74,17 +93,8 @@ class RunningServer:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def stop(self) -> int:
-        """SIGTERM, and the exit code."""
         self.client.close()
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(30)
-        finally:
-            self.process.kill()
-            self._reader.join(10)
-            assert self.process.stdout is not None
-            self.process.stdout.close()
+        return super().stop()
 
 
 @contextlib.contextmanager
