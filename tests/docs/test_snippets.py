@@ -6,6 +6,7 @@ English pages only: `test_links.py` sees to it that their translations hold the 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,9 @@ from tests.running import RunningServer
 ADDRESS = "http://127.0.0.1:7860"
 TOOLS = Path(sys.executable).parent
 NODE_MODULES = ROOT / "tests/clients/node_modules"
+NOT_HERE = re.compile(
+    r"\b(docker|podman|kubectl|systemctl|sudo|editx pull|start_unified_container\.sh(?! --dry-run))\b"
+)
 WITH_SNIPPETS = [page for page in ENGLISH if any(block.executed for block in page.blocks)]
 
 
@@ -68,6 +72,13 @@ def test_snippets_work(server: RunningServer, page: Page, folder: Path) -> None:
     for file in folder.iterdir():
         if file.suffix[1:] in MIME_TYPES:
             assert Decoder().decode_path(file).seconds > 0.3, f"{file.name} holds no speech"
+
+
+@pytest.mark.parametrize("page", WITH_SNIPPETS, ids=str)
+def test_what_needs_more_than_this_machine_is_marked(page: Page) -> None:
+    """Wherever the tests run, they start no container, change no system and download no weights."""
+    for block in page.blocks:
+        assert not (block.executed and NOT_HERE.search(block.code)), f"{page}: mark this as not-executed:\n{block.text}"
 
 
 def test_the_readme_opens_with_the_two_commands() -> None:
