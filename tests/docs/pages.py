@@ -20,6 +20,7 @@ _FENCE = re.compile(r"^```(\S*)[ \t]*([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTI
 _CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _LINK = re.compile(r"\]\(([^()\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
+_BEGINNING = re.compile(r"^(#{1,6}|-|\d+\.|\|)[ -]", re.MULTILINE)
 _COMMENT = {"js": re.compile(r"(^|\s)//.*$", re.MULTILINE), "": re.compile(r"(^|\s)#.*$", re.MULTILINE)}
 
 
@@ -97,6 +98,11 @@ class Page:
     def anchors(self) -> frozenset[str]:
         """What a `#fragment` may name: the headings, as GitHub and others spell them."""
         return frozenset(_slug(heading) for heading in _HEADING.findall(self.prose))
+
+    @cached_property
+    def outline(self) -> tuple[str, ...]:
+        """What each heading, item and row of a table begins with, in order."""
+        return tuple(_BEGINNING.findall(self.prose))
 
     @property
     def commands(self) -> Iterator[str]:

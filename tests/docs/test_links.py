@@ -33,6 +33,14 @@ def test_a_translation_holds_the_same_code(page: Page) -> None:
 
 
 @pytest.mark.parametrize("page", TRANSLATED, ids=str)
+def test_a_translation_tells_the_same(page: Page) -> None:
+    """As far as it can be told: the same levels of headings, rows of tables and items, the same words in code type."""
+    translation = page.translation()
+    assert page.outline == translation.outline
+    assert set(page.words) == set(translation.words)
+
+
+@pytest.mark.parametrize("page", TRANSLATED, ids=str)
 def test_a_translation_links_to_the_same_pages(page: Page) -> None:
     """Chinese pages link to Chinese ones where there are any, so the names of the files are what is compared."""
     names = []
