@@ -1,0 +1,1 @@
+"""Proves on a fresh Debian that the image's recipe and the README's commands work. Run by scripts/fresh.sh."""
