@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 COULD_NOT_SERVE = 1
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
-DOCTOR_SETTINGS = ("model_path", "data_dir", "default_variant", "host", "port", "zygote")
+DOCTOR_SETTINGS = (
+    "model_path", "data_dir", "default_variant", "device", "max_batch", "gpu_memory_budget", "host", "port", "zygote",
+    "max_body",
+)  # fmt: skip
 
 
 @with_settings(DOCTOR_SETTINGS)
@@ -36,7 +39,7 @@ def doctor(settings: Settings, as_json: AsJson = False) -> None:
         })  # fmt: skip
     else:
         console = stdout()
-        width = len("Step-Audio-EditX-AWQ-4bit")
+        width = len("temporary files")
 
         def show(check: Check) -> None:
             from rich.text import Text
