@@ -171,6 +171,16 @@ def parse_step(data: Mapping[str, Any], *, param: str = "steps") -> tuple[AnySte
     return (step,) * n
 
 
+def step_record(step: Step) -> dict[str, Any]:
+    """A step as JSON writes it and `parse_step` reads it."""
+    record: dict[str, Any] = {"type": step.kind}
+    if step.option:
+        record["info"] = step.option
+    if step.new_text:
+        record["text"] = step.new_text
+    return record
+
+
 def parse_steps(items: Iterable[Mapping[str, Any]], *, param: str = "steps") -> tuple[AnyStep, ...]:
     """The steps a JSON list stands for. Raises InvalidRequest naming what does not fit, such as `steps[1].info`."""
     if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, Iterable):

@@ -122,7 +122,7 @@ def _name(number: int, step: AnyStep, format: str) -> str:
 
 def _recipe(file: Path, order: Order, made: Made, targets: list[Path]) -> dict[str, Any]:
     """Everything needed to make the same again, and what came of it."""
-    from editx.cli.orders import step_record
+    from editx.recipe import step_record
 
     return {
         "source": str(file),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from editx.cancellation import Cancellation
 from editx.recipe import AnyStep, Step
@@ -81,13 +81,3 @@ class Maker(Protocol):
     def transcript(self, voice: str) -> str:
         """What is said in a voice of the library. Raises NotFound for a name it does not have."""
         ...
-
-
-def step_record(step: Step) -> dict[str, Any]:
-    """A step as JSON writes it."""
-    record: dict[str, Any] = {"type": step.kind}
-    if step.option:
-        record["info"] = step.option
-    if step.new_text:
-        record["text"] = step.new_text
-    return record

@@ -17,9 +17,9 @@ import httpx
 
 from editx import errors
 from editx.cancellation import Cancellation
-from editx.cli.orders import Made, MadeStep, Notify, Order, Stage, step_record
+from editx.cli.orders import Made, MadeStep, Notify, Order, Stage
 from editx.errors import Cancelled, EditXError, EngineFault, InvalidRequest, ModelUnavailable, NotFound
-from editx.recipe import Clone, Step, parse_step
+from editx.recipe import Clone, Step, parse_step, step_record
 
 CONNECT_TIMEOUT_S = 10.0
 JOBS = 4
