@@ -13,6 +13,7 @@ from starlette.routing import Route
 import editx
 from editx.runner import Runner
 from editx.server import edits, errors, health, library, models, replies, speech
+from editx.server.documents import documents_router
 from editx.server.gate import Gate
 from editx.server.login import login_router
 from editx.server.metrics import Metrics
@@ -46,11 +47,19 @@ def create_app(settings: Settings, page: Page | None = None) -> FastAPI:
             async with page.serving(parts):
                 yield
 
-    app = FastAPI(title="EditX", version=editx.__version__, description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
+    app = FastAPI(
+        title="EditX",
+        version=editx.__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
     for topic in (speech, edits, library, models, health):
         app.include_router(topic.router)
     app.include_router(login_router([key.get_secret_value().encode() for key in settings.api_key]))
     app.include_router(page_router(sounds))
+    app.include_router(documents_router())
     for path in (*PATHS, *(f"{prefix}/{{rest:path}}" for prefix in PREFIXES)):
         app.router.routes.append(Route(path, page))
     errors.install(app)
@@ -79,6 +88,9 @@ def create_app(settings: Settings, page: Page | None = None) -> FastAPI:
                 operation["responses"].pop("422", None)
         for unused in ("HTTPValidationError", "ValidationError"):
             schema["components"]["schemas"].pop(unused, None)
+        if settings.api_key:
+            schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            schema["security"] = [{"key": []}]
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -15,18 +15,20 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from editx.errors import TooLarge
-from editx.server import login
+from editx.server import documents, login
 from editx.server.errors import CLIENT_CLOSED_REQUEST, BodyTooLarge, ErrorResponse, error_body, error_response
 from editx.server.metrics import Metrics
 
 log = logging.getLogger("editx.access")
 
 OPEN_PATHS = frozenset(
-    {"/health", "/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/openapi.json", login.PATH}
+    {"/health", "/healthz", "/readyz", "/openapi.json", *documents.PATHS, login.PATH, login.LEAVE_PATH}
 )
 """Answered without a key: probes, and documents that hold no one's data."""
 
-QUIET = ("/assets/", "/static/", "/svelte/", "/page/static/", "/gradio_api/", "/theme.css")
+QUIET = (
+    "/assets/", "/static/", "/svelte/", "/page/static/", "/gradio_api/", "/theme.css", "/api/v1/models/status",
+)  # fmt: skip
 """What a page fetches by the dozen is not worth a line each."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -88,7 +90,7 @@ class Gate:
         if scope["method"] not in SAFE_METHODS and not self._origin_allowed(headers):
             message = f"pages of {headers['origin']} may not use this server; allow it with --cors-origins"
             return ErrorResponse(error_body(403, message, code="origin_not_allowed"), 403)
-        if self._keys and scope["path"] not in OPEN_PATHS and not self._key_fits(headers):
+        if self._keys and scope["path"] not in OPEN_PATHS and not self._key_fits(scope, headers):
             if scope["path"] == "/" and "text/html" in headers.get("accept", ""):
                 return login.form(Request(scope))
             message = "this server needs an API key: send `Authorization: Bearer <key>`"
@@ -104,11 +106,11 @@ class Gate:
             return True
         return urlsplit(origin).netloc == headers.get("host")
 
-    def _key_fits(self, headers: Headers) -> bool:
+    def _key_fits(self, scope: Scope, headers: Headers) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return login.is_key(self._keys, token.strip().encode())
-        return login.has_cookie(self._keys, headers.get("cookie", ""))
+            return login.is_key(self._keys, token.strip(" \t").encode("latin-1"))  # as the bytes that came
+        return login.has_cookie(self._keys, Request(scope))
 
     def _counted(self, receive: Receive, headers: Headers) -> Receive:
         taken = 0

@@ -6,34 +6,39 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from html import escape
-from http.cookies import SimpleCookie
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from editx.ui.words import COOKIE as LANGUAGE_COOKIE
-from editx.ui.words import choose, words
+from editx.ui.words import LANGUAGES, LOCALES, choose, words
 
 COOKIE = "editx_key"
-PATH = "/login"
+PATH, LEAVE_PATH = "/login", "/logout"
 YEAR_S = 365 * 24 * 3600
 
 
 def login_router(keys: Sequence[bytes]) -> APIRouter:
-    """The route that takes a key. `keys`: those that are right."""
+    """The routes that take a key, and forget it. `keys`: those that are right, in UTF-8."""
     router = APIRouter(include_in_schema=False)
 
     @router.post(PATH)
     async def login(request: Request) -> Response:
         """Trade a key for a cookie, and go to the page."""
-        given = parse_qs((await request.body()).decode("latin-1")).get("key", [""])[0].strip()
-        if not is_key(keys, given.encode("latin-1")):
+        given = parse_qs((await request.body()).decode("latin-1")).get("key", [""])[0].strip().encode()
+        if not is_key(keys, given):
             return form(request, wrong=True)
-        reply = RedirectResponse("/", 303)
+        reply = _to_the_page(request)
         secure = request.url.scheme == "https"
-        value = _token(given.encode("latin-1"))
-        reply.set_cookie(COOKIE, value, max_age=YEAR_S, httponly=True, samesite="strict", secure=secure)
+        reply.set_cookie(COOKIE, _token(given), max_age=YEAR_S, httponly=True, samesite="strict", secure=secure)
+        return reply
+
+    @router.post(LEAVE_PATH)
+    async def logout(request: Request) -> Response:
+        """Take the cookie back, and go to the form."""
+        reply = _to_the_page(request)
+        reply.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return reply
 
     return router
@@ -44,10 +49,10 @@ def is_key(keys: Sequence[bytes], given: bytes) -> bool:
     return sum(hmac.compare_digest(given, key) for key in keys) > 0
 
 
-def has_cookie(keys: Sequence[bytes], cookie_header: str) -> bool:
-    """Whether a browser that sends these cookies gave one of `keys` before."""
-    morsel = SimpleCookie(cookie_header).get(COOKIE)
-    return morsel is not None and is_key([_token(key).encode() for key in keys], morsel.value.encode("latin-1"))
+def has_cookie(keys: Sequence[bytes], request: Request) -> bool:
+    """Whether the browser that sends `request` gave one of `keys` before."""
+    given = request.cookies.get(COOKIE)
+    return given is not None and is_key([_token(key).encode() for key in keys], given.encode())
 
 
 def form(request: Request, *, wrong: bool = False) -> HTMLResponse:
@@ -60,16 +65,27 @@ def form(request: Request, *, wrong: bool = False) -> HTMLResponse:
     said = words(language).of("login")
     text = {name: escape(value) for name, value in said.items()}
     complaint = f'<p role="alert" id="wrong">{text["wrong"]}</p>' if wrong else ""
-    body = f"""<!doctype html><html lang="{language}"><head><meta charset="utf-8"><title>EditX</title>
+    body = f"""<!doctype html><html lang="{LOCALES[language]}"><head><meta charset="utf-8"><title>EditX</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:24rem;margin:20vh auto;padding:0 1rem}}
 label,input,button{{display:block;width:100%;box-sizing:border-box;font:inherit;margin:.25rem 0}}
-input,button{{padding:.6rem;margin-bottom:1rem}}</style></head><body><main><h1>EditX</h1><p>{text["title"]}</p>{complaint}
-<form method="post" action="login"><label for="key">{text["key"]}</label>
+input,button{{padding:.6rem;margin-bottom:1rem}}
+button{{background:#0f766e;color:#fff;border:0;border-radius:.4rem;cursor:pointer}}</style></head><body><main><h1>EditX</h1><p>{text["title"]}</p>{complaint}
+<form method="post" action="login{_language(request)}"><label for="key">{text["key"]}</label>
 <input id="key" name="key" type="password" autocomplete="current-password" required autofocus>
 <button>{text["enter"]}</button></form></main></body></html>"""
     policy = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
     return HTMLResponse(body, 401, headers={"Content-Security-Policy": policy, "Cache-Control": "no-store"})
+
+
+def _to_the_page(request: Request) -> RedirectResponse:
+    return RedirectResponse(f"./{_language(request)}", 303)  # relative: a proxy may serve us under a folder
+
+
+def _language(request: Request) -> str:
+    """The part of an address that keeps the language which the visitor asked for."""
+    asked = request.query_params.get("lang")
+    return f"?lang={asked}" if asked in LANGUAGES else ""
 
 
 def _token(key: bytes) -> str:

@@ -12,16 +12,19 @@ from editx.ui.words import LANGUAGES, NAMES, Words
 
 
 def header(parts: Parts, words: Words) -> None:
-    """Name and language switch, and a banner while only the preview engine can speak."""
+    """Name, language switch, the way out where a key is asked for; a banner while only the preview engine can speak."""
     links = "".join(
         f'<a href="?lang={language}" hreflang="{language}" lang="{language}"'
         + (' aria-current="true"' if language == words.language else "")
         + f">{NAMES[language]}</a>"
         for language in LANGUAGES
     )
+    leave = ""
+    if parts.settings.api_key:
+        leave = f'<form method="post" action="logout"><button>{escape(words("page.leave"))}</button></form>'
     gr.HTML(
         f'<header class="editx-header"><h1>EditX</h1><p>{escape(words("page.tagline"))}</p>'
-        f'<nav aria-label="{escape(words("page.language"))}">{links}</nav></header>',
+        f'<nav aria-label="{escape(words("page.language"))}">{links}</nav>{leave}</header>',
         js_on_load=None,
     )
     if preview_speaks(parts):

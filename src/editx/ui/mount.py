@@ -10,14 +10,14 @@ import contextlib
 import importlib
 import re
 from collections.abc import AsyncIterator
-from http.cookies import SimpleCookie
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
+from starlette.requests import HTTPConnection
 from starlette.types import Message, Receive, Scope, Send
 
 from editx.ui.parts import Parts
-from editx.ui.words import COOKIE, LANGUAGES, Words, choose, words
+from editx.ui.words import COOKIE, LANGUAGES, LOCALES, Words, choose, words
 
 PATHS = ("/", "/config", "/theme.css", "/favicon.ico", "/robots.txt", "/manifest.json")
 PREFIXES = ("/gradio_api", "/assets", "/static", "/svelte")
@@ -57,9 +57,9 @@ class Page:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        chosen = HTTPConnection(scope).cookies.get(COOKIE)
         asked = QueryParams(scope["query_string"]).get("lang")
-        language = choose(asked, cookie.value if cookie else None, headers.get("accept-language", ""))
+        language = choose(asked, chosen, headers.get("accept-language", ""))
         app = await self._app(language)
         if scope["path"] != "/":
             await app(scope, receive, send)
@@ -120,8 +120,9 @@ class _Document:
     def _ours(self, html: str) -> str:
         html = re.sub(r"<meta\s+(?:property|name)=\"(?:og|twitter):[^>]*>", "", html)
         html = re.sub(r"<(?:link|script)\b[^>]*\b(?:href|src)=\"https?://[^>]*>(?:</script>)?", "", html)
-        html = html.replace('lang="en"', f'lang="{self._words.language}"', 1)
-        language = f'"{self._words.language}"'
+        locale = LOCALES[self._words.language]
+        html = html.replace('lang="en"', f'lang="{locale}"', 1)
+        language = f'"{locale}"'
         head = (
             # Gradio's own words follow the browser's language; the visitor's choice is what counts here.
             f"<script>Object.defineProperty(navigator, 'language', {{get: () => {language}}});"

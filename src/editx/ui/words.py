@@ -13,6 +13,9 @@ from editx.errors import EditXError
 
 LANGUAGES = ("en", "zh")
 NAMES = {"en": "English", "zh": "中文"}
+LOCALES = {"en": "en", "zh": "zh-CN"}
+"""As browsers, screen readers and Gradio's own words call them."""
+
 COOKIE = "editx_lang"
 
 
