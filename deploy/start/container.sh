@@ -54,7 +54,10 @@ plan=run # run, keep, start or replace
 check_container() {
     local found labelled=""
     found=$("$engine" container inspect \
-        --format '{{.State.Status}} {{index .Config.Labels "editx.settings"}}' "$CONTAINER_NAME" 2>/dev/null) || return 0
+        --format '{{.State.Status}} {{index .Config.Labels "editx.settings"}}' "$CONTAINER_NAME" 2>/dev/null) || {
+        ok container "$CONTAINER_NAME is not there yet"
+        return
+    }
     read -r state labelled <<<"$found"
     if [[ -n $replace ]]; then
         plan=replace

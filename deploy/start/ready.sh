@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # the parts share their variables
 # Waiting until the server answers, and what is said then.
 
-readonly LOG_LINES=20
+readonly LOG_LINES=30
 
 # Prints the status of GET PATH and, of a refusal, its reason. A subshell, so that the connection ends with it.
 answer_of() ( # answer_of PATH
@@ -16,7 +16,7 @@ answer_of() ( # answer_of PATH
 )
 
 wait_until_ready() {
-    local before=0 now answer heard="no answer yet" began=$SECONDS next=5
+    local before=0 now answer heard="no answer yet" began=$SECONDS next=2
     printf '\nWaiting for %s/readyz, at most %s s\n' "$url" "$READY_TIMEOUT"
     [[ $plan != keep ]] || before=$("$engine" container inspect --format '{{.RestartCount}}' "$CONTAINER_NAME")
     while true; do
@@ -48,8 +48,10 @@ died() {
     if [[ $plan == keep ]]; then
         give_up "$CONTAINER_NAME ended while it was waited for; watch it with: $engine logs -f $CONTAINER_NAME"
     fi
-    "$engine" stop -t "$STOP_TIMEOUT_S" "$CONTAINER_NAME" >/dev/null 2>&1 || true
-    give_up "$CONTAINER_NAME ended while starting; it was stopped, so that it does not try for ever"
+    # Podman cannot stop a container at the moment between an end and the next restart; removing always ends that.
+    "$engine" rm --force "$CONTAINER_NAME" >/dev/null 2>&1 || true
+    give_up "$CONTAINER_NAME ended while starting; it was removed, so that it does not try for ever (voices and caches \
+are kept)"
 }
 
 late() { # late WHAT

@@ -203,7 +203,7 @@ def test_without_a_gpu(machine: Machine) -> None:
 
 
 def test_it_shows_progress_until_ready(machine: Machine) -> None:
-    machine.play("20")  # asked three times a second, so that this lasts longer than the 5 s between two lines
+    machine.play("9")  # asked three times a second at most, so that this lasts longer than the 2 s until the first line
     done = machine.start()
     assert done.returncode == 0, done.stdout
     assert re.search(
@@ -218,10 +218,11 @@ def test_a_container_that_dies_shows_its_last_words(machine: Machine) -> None:
     done = machine.start()
     assert done.returncode == 1
     assert "error: the data directory cannot be written" in done.stdout
-    assert "line 30\n" in done.stdout
+    assert "line 60\n" in done.stdout
     assert "line 5\n" not in done.stdout
-    assert "ended while starting; it was stopped, so that it does not try for ever" in done.stdout
-    assert machine.commands() == ["run", "stop"]
+    assert "ended while starting; it was removed, so that it does not try for ever" in done.stdout
+    assert machine.commands() == ["run", "rm"]
+    assert machine.containers == {}
 
 
 def test_a_container_that_is_never_ready_is_given_up(machine: Machine) -> None:

@@ -26,7 +26,7 @@ class Answers(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     if sys.argv[1] == "die":
-        print("\n".join(f"line {number}" for number in range(1, 31)), flush=True)
+        print("\n".join(f"line {number}" for number in range(1, 61)), flush=True)
         sys.exit("error: the data directory cannot be written")
     Answers.refusals = int(sys.argv[1])
     HTTPServer((os.environ["EDITX_HOST"], int(os.environ["EDITX_PORT"])), Answers).serve_forever()
