@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from gradio.themes import Base, colors
 from starlette.routing import Mount
 
-from editx.ui import clone
+from editx.ui import clone, models
 from editx.ui.header import header
 from editx.ui.parts import Parts
 from editx.ui.words import Words
@@ -29,6 +29,7 @@ def build(parts: Parts, words: Words, stopping: asyncio.Event) -> FastAPI:
         header(parts, words)
         with gr.Tabs(elem_id="tabs"):
             clone.tab(parts, words)
+            models.tab(words)
 
         async def left(request: gr.Request) -> None:
             if not stopping.is_set():

@@ -27,6 +27,45 @@ const EditX = {
     return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
   },
 
+  /** Ask the API for JSON. Rejects with an Error whose message is a sentence for a person. */
+  async ask(path, options = {}) {
+    let reply;
+    try {
+      reply = await fetch(path, options);
+    } catch {
+      throw new Error(this.t("error.lost"));
+    }
+    const body = await reply.json().catch(() => null);
+    if (reply.ok) return body;
+    throw new Error(this.problem(reply.status, body?.error));
+  },
+
+  /** What the API's `error` says, as words.py says it of the page's own errors. */
+  problem(status, error) {
+    if (status === 401) return this.t("error.key");
+    if (!error?.message) return this.t("error.internal");
+    const said = window.EDITX_WORDS[`error.${error.code}`];
+    if (said && document.documentElement.lang !== "en") return `${said}（${error.message}）`;
+    return error.message[0].toUpperCase() + error.message.slice(1);
+  },
+
+  /** `text` as code, beside a button that copies it. */
+  copyable(text) {
+    const code = this.h("code", { tabindex: "0" }, text);
+    const copy = async () => {
+      try {
+        await navigator.clipboard.writeText(text);
+      } catch { // a page without https has no clipboard of its own
+        getSelection().selectAllChildren(code);
+        document.execCommand("copy");
+      }
+      button.textContent = this.t("page.copied");
+      setTimeout(() => { button.textContent = this.t("page.copy"); }, 2000);
+    };
+    const button = this.h("button", { type: "button", class: "editx-button", onclick: copy }, this.t("page.copy"));
+    return this.h("div", { class: "editx-copyable" }, code, button);
+  },
+
   _decoded: new Map(),
 
   /** The sound at `url`: {samples: Float32Array, rate}. Decoded once a page. */
