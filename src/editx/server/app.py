@@ -20,6 +20,7 @@ from editx.server.metrics import Metrics
 from editx.server.service import Service
 from editx.settings import Settings
 from editx.ui import Page, Parts, page_router
+from editx.ui.desks import Desks
 from editx.ui.mount import PATHS, PREFIXES
 from editx.ui.running import Running
 from editx.ui.sounds import Sounds
@@ -37,13 +38,16 @@ def create_app(settings: Settings, page: Page | None = None) -> FastAPI:
     """The ASGI application for `settings`. Nothing is started before its lifespan begins."""
     metrics = Metrics()
     sounds = Sounds()
+    desks = Desks(sounds)
     page = page or Page()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with open_service(settings, metrics) as service, sounds:
             app.state.service = service
-            parts = Parts(settings, service.studio, service.voices, service.decoder, service.runner, sounds, Running())
+            parts = Parts(
+                settings, service.studio, service.voices, service.decoder, service.runner, sounds, Running(), desks
+            )
             async with page.serving(parts):
                 yield
 
@@ -58,7 +62,7 @@ def create_app(settings: Settings, page: Page | None = None) -> FastAPI:
     for topic in (speech, edits, library, models, health):
         app.include_router(topic.router)
     app.include_router(login_router([key.get_secret_value().encode() for key in settings.api_key]))
-    app.include_router(page_router(sounds))
+    app.include_router(page_router(sounds, desks))
     app.include_router(documents_router())
     for path in (*PATHS, *(f"{prefix}/{{rest:path}}" for prefix in PREFIXES)):
         app.router.routes.append(Route(path, page))

@@ -15,22 +15,25 @@ from editx.studio import Job
 from editx.text import with_language
 from editx.ui import controls
 from editx.ui.parts import Parts
-from editx.ui.takes import failed, perform
+from editx.ui.takes import Take, failed, perform
 from editx.ui.words import Words
 
 LANGUAGES = ("auto", "mandarin", "english", "sichuanese", "cantonese", "japanese", "korean")
 LIBRARY, RECORDING = "library", "recording"
+PLACE = "clone"
 
 
 @dataclass(frozen=True, slots=True)
 class CloneTab:
-    """What other tabs need of this one: its inputs in the order of `CloneForm`, its player, and the last take."""
+    """What other tabs need of this one: its inputs in the order of `CloneForm`, its player, the last take,
+    and the button that edits it."""
 
     item: gr.Tab
     inputs: list[Component]
     voice: gr.Dropdown
     player: gr.HTML
     take: gr.State
+    edit: gr.Button
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,34 +103,36 @@ def tab(parts: Parts, words: Words) -> CloneTab:
         with gr.Column(scale=4, min_width=320):
             player = controls.player(words, "clone-player")
             take = gr.State(None)
+            edit = gr.Button(words["clone.edit"], elem_id="clone-edit", interactive=False, min_width=120)
     inputs: list[Component] = [
         source, voice, reference, transcript, text, language, emotion, style, *advanced
     ]  # fmt: skip
 
     async def speak(request: gr.Request, *values: Any) -> AsyncIterator[tuple[Any, ...]]:
         form = CloneForm(*(controls.typed(value) for value in values))
-        yield {"state": "queued", "position": 0}, None, gr.update(interactive=False), gr.update(interactive=True)
+        free, busy = gr.update(interactive=True), gr.update(interactive=False)
+        yield {"state": "queued", "position": 0}, None, busy, free, busy
         try:
             made = await parts.runner.chore(lambda: job(parts, form))
         except EditXError as error:
-            yield failed(words, error), None, gr.update(interactive=True), gr.update(interactive=False)
+            yield failed(words, error), None, free, busy, busy
             return
-        last = None
-        async for now in perform(parts, words, str(request.session_hash), made):
+        last = Take({})
+        async for now in perform(parts, words, str(request.session_hash), made, PLACE):
             last = now
-            yield now.value, now, gr.skip(), gr.skip()
-        yield gr.skip(), last, gr.update(interactive=True), gr.update(interactive=False)
+            yield now.value, now, gr.skip(), gr.skip(), gr.skip()
+        yield gr.skip(), last, free, busy, free if last.sound else busy
 
     def stop(request: gr.Request) -> None:
-        parts.running.cancel(str(request.session_hash), "cancelled on the page")
+        parts.running.cancel(str(request.session_hash), "cancelled on the page", PLACE)
 
     def show(chosen: str) -> tuple[Any, Any]:
         return gr.update(visible=chosen == LIBRARY), gr.update(visible=chosen == RECORDING)
 
     source.change(show, source, [voice, recorded], queue=False, show_progress="hidden")
-    generate.click(speak, inputs, [player, take, generate, cancel], show_progress="hidden")
+    generate.click(speak, inputs, [player, take, generate, cancel, edit], show_progress="hidden")
     cancel.click(stop, queue=False, show_progress="hidden")
-    return CloneTab(item, inputs, voice, player, take)
+    return CloneTab(item, inputs, voice, player, take, edit)
 
 
 def job(parts: Parts, form: CloneForm) -> Job:

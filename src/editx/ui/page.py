@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from gradio.themes import Base, colors
 from starlette.routing import Mount
 
-from editx.ui import clone, models
+from editx.ui import clone, edit, models
 from editx.ui.header import header
 from editx.ui.parts import Parts
 from editx.ui.words import Words
@@ -27,8 +27,9 @@ def build(parts: Parts, words: Words, stopping: asyncio.Event) -> FastAPI:
     """
     with gr.Blocks(title="EditX", analytics_enabled=False, fill_width=True) as blocks:
         header(parts, words)
-        with gr.Tabs(elem_id="tabs"):
-            clone.tab(parts, words)
+        with gr.Tabs(elem_id="tabs") as tabs:
+            cloned = clone.tab(parts, words)
+            edit.tab(parts, words, blocks, tabs, cloned)
             models.tab(words)
 
         async def left(request: gr.Request) -> None:

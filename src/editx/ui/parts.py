@@ -8,6 +8,7 @@ from editx.audio.codec import Decoder
 from editx.runner import Runner
 from editx.settings import Settings
 from editx.studio import Studio
+from editx.ui.desks import Desks
 from editx.ui.running import Running
 from editx.ui.sounds import Sounds
 from editx.voices import VoiceLibrary
@@ -24,3 +25,4 @@ class Parts:
     runner: Runner
     sounds: Sounds
     running: Running
+    desks: Desks

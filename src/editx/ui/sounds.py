@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import tempfile
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,15 +82,17 @@ class Live:
 
 
 class Sounds:
-    """Keeps what was made in a directory that ends with the server; the oldest go when there are more than `max_bytes`.
+    """Keeps what was made in a directory that ends with the server; the oldest go when there are more than `max_bytes`,
+    those not counted that somebody holds.
 
-    `keep` and `path` may be called from any thread.
+    `keep`, `get`, `hold` and `release` may be called from any thread.
     """
 
     def __init__(self, *, max_bytes: int = 500_000_000) -> None:
         self._max_bytes = max_bytes
         self._directory = tempfile.TemporaryDirectory(prefix="editx-page-")
         self._kept: OrderedDict[str, Sound] = OrderedDict()
+        self._held: Counter[str] = Counter()
         self._live: OrderedDict[str, Live] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -109,18 +111,43 @@ class Sounds:
         sound = Sound(id, path, clip.seconds, len(data))
         with self._lock:
             self._kept[id] = sound
-            while sum(kept.bytes for kept in self._kept.values()) > self._max_bytes and len(self._kept) > 1:
-                _, oldest = self._kept.popitem(last=False)
-                oldest.path.unlink()
+            self._tidy()
         return sound
 
     def get(self, id: str) -> Sound:
         """The sound kept as `id`. Raises NotFound."""
         with self._lock:
-            if id not in self._kept:
-                raise NotFound("this sound is there no more; the server keeps the latest ones only", param="id")
-            self._kept.move_to_end(id)
-            return self._kept[id]
+            return self._get(id)
+
+    def hold(self, id: str) -> Sound:
+        """Keep the sound, whatever else comes, until it was released as often. Raises NotFound."""
+        with self._lock:
+            sound = self._get(id)
+            self._held[id] += 1
+            return sound
+
+    def release(self, id: str) -> None:
+        """One holder less; without any the sound goes when its turn comes."""
+        with self._lock:
+            self._held[id] -= 1
+            self._held = +self._held
+            self._tidy()
+
+    def _get(self, id: str) -> Sound:
+        if id not in self._kept:
+            raise NotFound("this sound is there no more; the server keeps the latest ones only", param="id")
+        self._kept.move_to_end(id)
+        return self._kept[id]
+
+    def _tidy(self) -> None:
+        """Delete the oldest of the sounds nobody holds while there are too many; the latest stays."""
+        free = [sound for sound in self._kept.values() if sound.id not in self._held]
+        total = sum(sound.bytes for sound in free)
+        for oldest in free[:-1]:
+            if total <= self._max_bytes:
+                break
+            total -= oldest.bytes
+            self._kept.pop(oldest.id).path.unlink()
 
     def grow(self, rate: int) -> Live:
         """A new sound that grows; `finish` it in the end."""

@@ -58,10 +58,11 @@ class _Shown:
         }  # fmt: skip
 
 
-async def perform(parts: Parts, words: Words, tab: str, job: Job) -> AsyncIterator[Take]:
+async def perform(parts: Parts, words: Words, tab: str, job: Job, place: str = "") -> AsyncIterator[Take]:
     """Run `job` for a browser tab and yield what its player shows, to the end; ends the job when nobody listens on.
 
-    What goes wrong is the last value, as words a person can act on; nothing is raised.
+    `place`: where on the page it was started, so that it can be cancelled alone. What goes wrong is the last value, as
+    words a person can act on; nothing is raised.
     """
     shown = _Shown()
     live: Live | None = None
@@ -70,7 +71,7 @@ async def perform(parts: Parts, words: Words, tab: str, job: Job) -> AsyncIterat
     try:
         parts.studio.backend.admit()
         async with parts.runner.run(job) as run:
-            with parts.running.entered(tab, run):
+            with parts.running.entered(tab, place, run):
                 yield Take({"state": "queued", "position": 0})
                 async for event in run.events():
                     if isinstance(event, Audio):

@@ -101,9 +101,13 @@ const EditX = {
   waveform(canvas, { samples, rate }, seconds = samples.length / rate) {
     const context = this.fit(canvas);
     const { width, height } = canvas;
+    this.paintWave(context, { left: 0, top: 0, width, height }, { samples, rate }, seconds, this.colour("--editx-wave"));
+  },
+
+  /** Paint the first `seconds` of a sound into a part of a canvas: full scale fills its height. */
+  paintWave(context, { left, top, width, height }, { samples, rate }, seconds, colour) {
     const step = (seconds * rate) / width;
-    context.clearRect(0, 0, width, height);
-    context.fillStyle = this.colour("--editx-wave");
+    context.fillStyle = colour;
     for (let x = 0; x < width; x++) {
       let low = 0, high = 0;
       const end = Math.min(samples.length, Math.floor((x + 1) * step));
@@ -111,8 +115,8 @@ const EditX = {
         if (samples[i] < low) low = samples[i];
         if (samples[i] > high) high = samples[i];
       }
-      const top = (1 - high) * height / 2;
-      context.fillRect(x, top, 1, Math.max(1, (1 - low) * height / 2 - top));
+      const from = (1 - high) * height / 2;
+      context.fillRect(left + x, top + from, 1, Math.max(1, (1 - low) * height / 2 - from));
     }
   },
 
