@@ -14,6 +14,7 @@ import typer.main
 from editx.cli.app import app
 from editx.server.app import create_app
 from editx.settings import Settings
+from editx.ui.words import words
 from tests.docs.pages import PAGES, ROOT, WRITTEN_FROM_CODE, Page
 
 CHECKED = [page for page in PAGES if page.path not in WRITTEN_FROM_CODE]
@@ -128,3 +129,12 @@ def test_files_exist(page: Page) -> None:
     for text in (*page.commands, *page.words):
         for name in _TREE.findall(text):
             assert is_file(name), f"{page}: {name}"
+
+
+@pytest.mark.parametrize("page", [Page("docs/page.md"), Page("docs/zh/page.md")], ids=str)
+def test_labels_are_those_of_the_page(page: Page) -> None:
+    """What the guide to the page sets in bold is a button, a field or a tab."""
+    labels = set(words("zh" if page.chinese else "en").values())
+    named = re.findall(r"\*\*([^*]+)\*\*", page.prose.replace("\n", " "))
+    assert len(named) > 10
+    assert set(named) <= labels, f"{page}: {set(named) - labels}"
