@@ -42,6 +42,7 @@ class Logged:
             with self._logged:
                 self.log.append(line.rstrip())
                 self._logged.notify_all()
+        self.process.wait()  # so that whoever waits for a line that cannot come any more is told so
         with self._logged:
             self._logged.notify_all()
 
