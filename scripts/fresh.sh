@@ -7,58 +7,82 @@
 #   scripts/fresh.sh image --build-arg DEVICE=cuda
 #
 # Needs root (chroot and mounts), debootstrap, git and python3. Package mirrors are those that apt and pip use here.
-# Everything is made under $TMPDIR (default /var/tmp), in a mount and process namespace of its own, and is gone afterwards.
+# What it makes lies in memory where there is plenty of it, else under $TMPDIR (default /var/tmp), and is gone afterwards.
 set -euo pipefail
-cd "$(dirname "$0")/.."
 
-if [ "$(id -u)" -ne 0 ]; then
-    echo "scripts/fresh.sh needs root, to make a Debian tree and run in it: sudo make fresh" >&2
-    exit 1
-fi
-PATH="$PATH:/usr/sbin:/sbin"
-for tool in debootstrap git python3 unshare setpriv; do
-    if ! command -v "$tool" >/dev/null 2>&1; then
-        echo "scripts/fresh.sh needs $tool: apt-get install debootstrap git python3 util-linux" >&2
+PLENTY_KB=$((12 * 1024 * 1024))
+
+main() {
+    cd "$(dirname "$0")/.."
+    if [ "$(id -u)" -ne 0 ]; then
+        echo "scripts/fresh.sh needs root, to make a Debian tree and run in it: sudo make fresh" >&2
         exit 1
     fi
-done
-
-# A minimal Debian is the same for everybody who asks for it within a month.
-cache="${XDG_CACHE_HOME:-$HOME/.cache}/editx"
-packed="$cache/debian-12-minbase.tar"
-work="$(mktemp -d -p "${TMPDIR:-/var/tmp}" editx-fresh.XXXXXXXX)"
-running=""
+    export PATH="$PATH:/usr/sbin:/sbin"
+    for tool in debootstrap git python3 unshare setpriv; do
+        if ! command -v "$tool" >/dev/null 2>&1; then
+            echo "scripts/fresh.sh needs $tool: apt-get install debootstrap git python3 util-linux" >&2
+            exit 1
+        fi
+    done
+    work="$(mktemp -d -p "${TMPDIR:-/var/tmp}" editx-fresh.XXXXXXXX)"
+    running=""
+    trap clean_up EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    # Whatever is mounted goes with this namespace, and whatever was started with its first process.
+    unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
+        bash scripts/fresh.sh inside "$work" "$@" &
+    running=$!
+    wait "$running"
+    running=""
+}
 
 clean_up() {
     code=$?
     trap - EXIT INT TERM
-    if [ -n "$running" ] && kill "$running" 2>/dev/null; then
-        wait "$running" || true
+    if [ -n "$running" ] && kill -KILL "$running" 2>/dev/null; then
+        wait "$running" 2>/dev/null || true
     fi
     rm -rf --one-file-system "$work"
     exit "$code"
 }
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
 
-if [ -n "$(find "$packed" -mtime -30 2>/dev/null)" ]; then
-    mkdir "$work/base"
-    tar -x --numeric-owner -f "$packed" -C "$work/base"
-else
+inside() { # inside WORK ARGUMENTS...
+    work=$1
+    shift
+    available="$(awk '$1 == "MemAvailable:" { print $2 }' /proc/meminfo)"
+    if [ "$available" -gt "$PLENTY_KB" ]; then
+        mount -t tmpfs -o "mode=755,size=$((available * 3 / 4))k" tmpfs "$work"
+    fi
+    chmod 755 "$work"
+    make_base "$work/base"
+    mkdir "$work/trees"
+    python3 -m scripts.fresh --work "$work/trees" --base "$work/base" --repository "$PWD" "$@"
+}
+
+make_base() { # make_base TREE; a minimal Debian is the same for everybody who asks for it within a month
+    cache="${XDG_CACHE_HOME:-$HOME/.cache}/editx"
+    packed="$cache/debian-12-minbase.tar"
+    mkdir "$1"
+    if [ -n "$(find "$packed" -mtime -30 2>/dev/null)" ]; then
+        tar -x --numeric-owner -f "$packed" -C "$1"
+        return
+    fi
+    echo "== debootstrap"
     mirror="$(python3 -c 'from scripts.fresh.host import Host; print(Host.here().mirror() or "")')"
-    debootstrap --variant=minbase bookworm "$work/base" ${mirror:+"$mirror"} >"$work/debootstrap.log" ||
-        { tail -n 20 "$work/debootstrap.log" >&2; exit 1; }
-    rm -rf "$work"/base/var/cache/apt/archives/*.deb
+    if ! debootstrap --variant=minbase bookworm "$1" ${mirror:+"$mirror"} >"$1.log"; then
+        tail -n 20 "$1.log" >&2
+        exit 1
+    fi
+    rm -rf "$1"/var/cache/apt/archives/*.deb
     mkdir -p "$cache"
-    tar -c --numeric-owner -f "$packed.part" -C "$work/base" .
+    tar -c --numeric-owner -f "$packed.part" -C "$1" .
     mv "$packed.part" "$packed"
-fi
+}
 
-# Whatever is mounted goes with the namespace, and whatever was started with its first process.
-mkdir "$work/trees"
-unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
-    python3 -m scripts.fresh --work "$work/trees" --base "$work/base" --repository "$PWD" "$@" &
-running=$!
-wait "$running"
-running=""
+if [ "${1:-}" = inside ]; then
+    "$@"
+else
+    main "$@"
+fi
