@@ -18,7 +18,7 @@ from editx.voices import aliases
 from editx.voices.builtin import BUILTIN_DIRECTORY, BuiltinVoice, length_of, read_builtin
 from editx.voices.cache import ClipCache
 from editx.voices.names import check_name, key_of
-from editx.voices.quality import inspect, refuse_silence
+from editx.voices.quality import findings, refuse_silence
 from editx.voices.store import Record, Store
 from editx.voices.voice import Voice
 
@@ -91,7 +91,7 @@ class VoiceLibrary:
         clip = resample(clip, min(clip.rate, _MAX_RATE_HZ))
         record = Record(
             name=name, title=title or name, transcript=transcript, locale=locale or None, created_ns=time.time_ns(),
-            seconds=clip.seconds, rate=clip.rate, file="", warnings=tuple(inspect(clip)),
+            seconds=clip.seconds, rate=clip.rate, file="", findings=tuple(findings(clip)),
         )  # fmt: skip
         return self._added(self._store.put(record, encode(clip, "flac", bits=24), replace=replace))
 
@@ -145,7 +145,7 @@ class VoiceLibrary:
         return Voice(
             name=record.name, title=record.title, transcript=record.transcript, locale=record.locale,
             created=record.created_ns // 10**9, seconds=record.seconds, rate=record.rate, builtin=False,
-            file=record.file, description=record.description, warnings=record.warnings,
+            file=record.file, description=record.description, findings=record.findings,
             load=partial(self._load, self._path(record), record.name),
         )  # fmt: skip
 

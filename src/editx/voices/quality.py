@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from editx.audio.clip import Clip
@@ -18,26 +20,59 @@ _BELOW_SPEECH_DB = -35.0
 _SILENCE_SHARE = 0.6
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that could make a recording clone badly.
+
+    `kind`: short, long (`value` in seconds), clipped, silence (a share of it, 0 to 1) or quiet (dBFS). As a string it
+    is a sentence.
+    """
+
+    kind: str
+    value: float
+
+    @property
+    def written(self) -> str:
+        """The value as it stands in a sentence."""
+        scale, decimals = _WRITTEN[self.kind]
+        return f"{scale * self.value:.{decimals}f}"
+
+    def __str__(self) -> str:
+        return _SENTENCES[self.kind].format(self.written)
+
+
+_WRITTEN = {"short": (1, 1), "long": (1, 1), "clipped": (100, 1), "quiet": (1, 0), "silence": (100, 0)}
+_SENTENCES = {
+    "short": f"it is {{}} s long; {MIN_SECONDS:g} to {MAX_SECONDS:g} s of speech clone better",
+    "long": f"it is {{}} s long; {MIN_SECONDS:g} to {MAX_SECONDS:g} s are enough, and faster",
+    "clipped": "{} % of it is clipped; record it at a lower level",
+    "quiet": "it is very quiet, {} dBFS; record it at a higher level",
+    "silence": "{} % of it is silence; cut it to the speech",
+}
+
+
 def inspect(clip: Clip) -> list[str]:
     """What could make `clip` clone badly, a sentence each; empty when nothing was found."""
-    warnings = []
+    return [str(finding) for finding in findings(clip)]
+
+
+def findings(clip: Clip) -> list[Finding]:
+    """What could make `clip` clone badly; empty when nothing was found."""
+    found = []
     if clip.seconds < MIN_SECONDS:
-        warnings.append(f"it is {clip.seconds:.1f} s long; {MIN_SECONDS:g} to {MAX_SECONDS:g} s of speech clone better")
+        found.append(Finding("short", clip.seconds))
     if clip.seconds > MAX_SECONDS:
-        warnings.append(f"it is {clip.seconds:.1f} s long; {MIN_SECONDS:g} to {MAX_SECONDS:g} s are enough, and faster")
+        found.append(Finding("long", clip.seconds))
     levels = _levels_db(clip)
     if not len(levels):
-        return warnings
-    clipped = _clipped_share(clip)
-    if clipped > _CLIPPED_SHARE:
-        warnings.append(f"{100 * clipped:.1f} % of it is clipped; record it at a lower level")
-    loud = float(np.percentile(levels, 90))
-    if loud < _QUIET_DB:
-        warnings.append(f"it is very quiet, {loud:.0f} dBFS; record it at a higher level")
-    silence = float(np.mean(levels < loud + _BELOW_SPEECH_DB))
-    if silence > _SILENCE_SHARE:
-        warnings.append(f"{100 * silence:.0f} % of it is silence; cut it to the speech")
-    return warnings
+        return found
+    if (clipped := _clipped_share(clip)) > _CLIPPED_SHARE:
+        found.append(Finding("clipped", clipped))
+    if (loud := float(np.percentile(levels, 90))) < _QUIET_DB:
+        found.append(Finding("quiet", loud))
+    if (silence := float(np.mean(levels < loud + _BELOW_SPEECH_DB))) > _SILENCE_SHARE:
+        found.append(Finding("silence", silence))
+    return found
 
 
 def refuse_silence(clip: Clip, *, param: str = "file") -> None:

@@ -22,6 +22,7 @@ import msgspec
 
 from editx.errors import Conflict, NotFound
 from editx.voices.names import key_of
+from editx.voices.quality import Finding
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     rate: int
     file: str
     description: str = ""
-    warnings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 class Store:
