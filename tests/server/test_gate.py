@@ -132,7 +132,7 @@ def test_health_answers_while_a_model_loads_and_works(server: RunningServer) -> 
 
 
 def test_a_wrong_method_is_told_the_right_ones(server: RunningServer) -> None:
-    assert server.client.put("/v1/voices/alloy").headers["Allow"] == "DELETE, GET"
+    assert server.client.put("/v1/voices/alloy").headers["Allow"] == "DELETE, GET, PATCH"
     assert server.client.get("/v1/audio/speech").headers["Allow"] == "POST"
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, Query, UploadFile
+from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from pydantic import BaseModel
 
+from editx.audio.codec import MIME_TYPES, encode
 from editx.recipe import PARALINGUISTIC_TAGS, STEP_TYPES
 from editx.server.errors import RESPONSES
-from editx.server.schemas import VoiceList, VoiceObject
+from editx.server.ranges import ranged
+from editx.server.schemas import RenameBody, VoiceList, VoiceObject
 from editx.server.service import The
 from editx.text import LANGUAGE_TAGS
 from editx.voices import Voice
 
 router = APIRouter(tags=["voices"], responses=RESPONSES)
+
+AUDIO_FILE: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 
 
 def _voice(voice: Voice) -> VoiceObject:
@@ -66,6 +70,21 @@ async def add_voice(
 async def voice(name: str, service: The) -> VoiceObject:
     """One voice."""
     return _voice(await service.runner.chore(lambda: service.voices.get(name)))
+
+
+@router.get(
+    "/v1/voices/{name}/audio", response_class=Response, responses={200: {"content": {MIME_TYPES["wav"]: AUDIO_FILE}}}
+)
+async def voice_audio(name: str, request: Request, service: The) -> Response:
+    """The recording of a voice, as wav; a part of it where the request has a `Range`."""
+    data = await service.runner.chore(lambda: encode(service.voices.get(name).clip(), "wav"))
+    return ranged(request, data, MIME_TYPES["wav"])
+
+
+@router.patch("/v1/voices/{name}")
+async def rename_voice(name: str, body: RenameBody, service: The) -> VoiceObject:
+    """Call a voice that was added by another name."""
+    return _voice(await service.runner.chore(lambda: service.voices.rename(name, body.name)))
 
 
 @router.delete("/v1/voices/{name}")

@@ -121,6 +121,12 @@ class VoiceObject(BaseModel):
     warnings: list[str] = Field(default_factory=list, description="What could make this voice clone badly.")
 
 
+class RenameBody(Body):
+    """What a voice is to be called."""
+
+    name: str = Field(description="Letters, digits, space, '-', '_' and '.', at most 64.")
+
+
 class VoiceList(BaseModel):
     """The voice library."""
 
