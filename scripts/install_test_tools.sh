@@ -9,6 +9,7 @@ need() { # need COMMAND PACKAGE
 }
 PATH="$PATH:/usr/sbin:/sbin"
 need chromium chromium
+need curl curl
 need nginx nginx-light
 need caddy caddy
 need docker-compose docker-compose

@@ -23,12 +23,18 @@ def header(parts: Parts, words: Words) -> None:
     if parts.settings.api_key:
         leave = f'<form method="post" action="logout"><button>{escape(words("page.leave"))}</button></form>'
     gr.HTML(
+        f'<a class="editx-skip" href="#tabs">{escape(words("page.skip"))}</a>'
         f'<header class="editx-header"><h1>EditX</h1><p>{escape(words("page.tagline"))}</p>'
         f'<nav aria-label="{escape(words("page.language"))}">{links}</nav>{leave}</header>',
+        apply_default_css=False,
         js_on_load=None,
     )
     if preview_speaks(parts):
-        gr.HTML(f'<div class="editx-banner" role="note">{words("page.preview_banner")}</div>', js_on_load=None)
+        gr.HTML(
+            f'<div class="editx-banner" role="note">{words("page.preview_banner")}</div>',
+            apply_default_css=False,
+            js_on_load=None,
+        )
 
 
 def preview_speaks(parts: Parts) -> bool:

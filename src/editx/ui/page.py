@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from gradio.themes import Base, colors
 from starlette.routing import Mount
 
-from editx.ui import clone, edit, models
+from editx.ui import api, clone, edit, models
 from editx.ui.header import header
 from editx.ui.parts import Parts
 from editx.ui.words import Words
@@ -29,8 +29,9 @@ def build(parts: Parts, words: Words, stopping: asyncio.Event) -> FastAPI:
         header(parts, words)
         with gr.Tabs(elem_id="tabs") as tabs:
             cloned = clone.tab(parts, words)
-            edit.tab(parts, words, blocks, tabs, cloned)
+            edited = edit.tab(parts, words, blocks, tabs, cloned)
             models.tab(words)
+            api.tab(parts, words, cloned, edited)
 
         async def left(request: gr.Request) -> None:
             if not stopping.is_set():
@@ -58,6 +59,17 @@ def build(parts: Parts, words: Words, stopping: asyncio.Event) -> FastAPI:
 
 def theme() -> Base:
     """Quiet colours with enough contrast, and fonts that are on the visitor's machine."""
-    return Base(
+    base = Base(
         primary_hue=colors.teal, neutral_hue=colors.slate, font=SANS, font_mono=MONO, radius_size="md", text_size="md"
+    )
+    return base.set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_600",
+        body_text_color_subdued="*neutral_600",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_400",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
     )

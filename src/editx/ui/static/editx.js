@@ -49,21 +49,28 @@ const EditX = {
     return error.message[0].toUpperCase() + error.message.slice(1);
   },
 
-  /** `text` as code, beside a button that copies it. */
-  copyable(text) {
-    const code = this.h("code", { tabindex: "0" }, text);
-    const copy = async () => {
+  /** `text` as code, beside a button that copies it as it then is. `name`: what it is, for those who hear the page. */
+  copyable(text, name = "") {
+    const code = this.h("code", {}, text);
+    const button = this.h("button", { type: "button", class: "editx-button" });
+    const say = (key) => {
+      button.textContent = this.t(key);
+      if (name) button.setAttribute("aria-label", `${this.t(key)} ${name}`);
+    };
+    const said = this.h("span", { class: "editx-unseen", role: "status" });
+    button.addEventListener("click", async () => {
       try {
-        await navigator.clipboard.writeText(text);
+        await navigator.clipboard.writeText(code.textContent);
       } catch { // a page without https has no clipboard of its own
         getSelection().selectAllChildren(code);
         document.execCommand("copy");
       }
-      button.textContent = this.t("page.copied");
-      setTimeout(() => { button.textContent = this.t("page.copy"); }, 2000);
-    };
-    const button = this.h("button", { type: "button", class: "editx-button", onclick: copy }, this.t("page.copy"));
-    return this.h("div", { class: "editx-copyable" }, code, button);
+      say("page.copied");
+      said.textContent = this.t("page.copied");
+      setTimeout(() => { say("page.copy"); said.textContent = ""; }, 2000);
+    });
+    say("page.copy");
+    return this.h("div", { class: "editx-copyable" }, code, button, said);
   },
 
   _decoded: new Map(),
