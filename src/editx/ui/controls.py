@@ -47,6 +47,7 @@ def player(words: Words, elem_id: str) -> gr.HTML:
         {"state": "empty"},
         elem_id=elem_id,
         html_template='<div class="editx-player"></div>',
+        apply_default_css=False,
         js_on_load="EditX.player(element.querySelector('.editx-player'), () => props.value, watch)",
     )
 
