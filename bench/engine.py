@@ -3,9 +3,11 @@
     python bench/engine.py [--device cpu] [--seconds 6 30] [--checkpoint DIR] [--variant base] [--json FILE]
 
 Every stage runs at the published sizes with seeded weights, ours and the plain eager one (`bench/plain_*.py`, straight
-from the specification) on the same weights and input in one run, taking turns; the best round of each counts. The limit
-is this machine's own: a measured matrix product for work bound by arithmetic, a measured matrix-vector product for work
-bound by memory. `--checkpoint` also measures a whole model root: load, first sound, real-time factor, tokenizer cache.
+from the specification) on the same weights and input in one run, taking turns; their results are compared first. The
+limit is this machine's own: a matrix product for work bound by arithmetic, a matrix-vector product for work bound by
+memory, which take their turns too. What counts is the middle of all rounds, of seconds as of ratios within a round:
+neighbours come and go on a shared machine, and slow down all that runs in the same moment. `--checkpoint` also measures
+a whole model root: load, first sound, real-time factor, tokenizer cache.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
+from statistics import median, quantiles
 
 import torch
 from rich.console import Console
@@ -28,14 +31,13 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.plain_decoder import PlainFlow, PlainHift
-from bench.plain_lm import PlainLayer, PlainSizes
+from bench.plain_lm import PlainLayer, PlainSizes, randomise
 from bench.plain_tokenizer import PlainLinguisticEncoder
 
 from editx.audio.clip import Clip
 from editx.engines.base import Context
 from editx.engines.step.decoder import DecoderConfig, DecoderOptions, MelConfig, Precision, SeededNoise, TokenDecoder
 from editx.engines.step.decoder.tokens import aligned, dual_frames
-from editx.engines.step.decoder.wave_stream import whole
 from editx.engines.step.devices import language_model_dtype, resolve
 from editx.engines.step.engine import open_engine
 from editx.engines.step.lm.model import Step1, prefill
@@ -54,15 +56,19 @@ CODES_A_SECOND = 1 / 0.06
 FRAMES_A_SECOND = 50
 PROMPT_SECONDS = 4
 DECODED_SECONDS = 4
+MIN_ROUNDS, MAX_ROUNDS, ROUNDS_S = 3, 25, 15.0
+"""Long works need few rounds: what comes and goes meanwhile evens out within one."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One stage. `seconds` is ours, `plain` the plain one's; `share` of the limit is None where none is known."""
+    """One stage. `seconds` is ours, `plain` the plain one's, `faster` their ratio with its lowest and highest quarter;
+    `share` of the limit."""
 
     stage: str
     seconds: float
     plain: float | None = None
+    faster: tuple[float, float, float] | None = None
     audio: float | None = None
     share: float | None = None
 
@@ -75,33 +81,53 @@ class Machine:
         self.dtype = language_model_dtype(device)
         side = 2048
         a, b = (torch.randn(side, side, device=device, dtype=torch.float32) for _ in range(2))
-        (product,) = self.best(5, lambda: a @ b)
-        self.flops = 2 * side**3 / product
-        matrix = torch.randn(16_384, 8_192 // (4 if device.type == "cpu" else 1), device=device, dtype=self.dtype)
+        self._multiply, self._operations = lambda: a @ b, 2 * side**3
+        # As many bytes as a layer has, so that caches are of as little help.
+        matrix = torch.randn(3072, 31_232, device=device, dtype=self.dtype)
         vector = torch.randn(matrix.shape[1], device=device, dtype=self.dtype)
-        (read,) = self.best(5, lambda: matrix @ vector)
-        self.bandwidth = matrix.nbytes / read
+        self._read, self._bytes = lambda: matrix @ vector, matrix.nbytes
+        self._multiply(), self._read()
+        multiplied, read = self.rounds(self._multiply, self._read)
+        self.flops, self.bandwidth = self._operations / median(multiplied), self._bytes / median(read)
 
-    def best(self, rounds: int, *works: Callable[[], object]) -> list[float]:
-        """Seconds of each work's fastest round; the works take turns. Run each once before, to warm up."""
-        found = [float("inf")] * len(works)
-        for _ in range(rounds):
-            for i, work in enumerate(works):
+    def rounds(self, *works: Callable[[], object]) -> list[list[float]]:
+        """Seconds of each work in each of several rounds, in which the works take turns. Warm them up before."""
+        found: list[list[float]] = [[] for _ in works]
+        until = time.perf_counter() + ROUNDS_S
+        while len(found[0]) < MIN_ROUNDS or (len(found[0]) < MAX_ROUNDS and time.perf_counter() < until):
+            for seconds, work in zip(found, works, strict=True):
                 self._wait()
                 began = time.perf_counter()
                 work()
                 self._wait()
-                found[i] = min(found[i], time.perf_counter() - began)
+                seconds.append(time.perf_counter() - began)
         return found
 
     def compare(
-        self, stage: str, ours: Callable[[], object], plain: Callable[[], object], audio: float, rounds: int
+        self,
+        stage: str,
+        ours: Callable[[], torch.Tensor],
+        plain: Callable[[], torch.Tensor],
+        *,
+        atol: float,
+        rtol: float = 0.0,
+        audio: float | None = None,
+        read: int = 0,
     ) -> Row:
-        """A stage that is bound by arithmetic, counted in the plain one: the packed products of ours are not seen."""
+        """Check that both give the same, then time them. The stage is bound by reading `read` bytes; if that is 0 by
+        arithmetic, which is counted in the plain one, since the packed products of ours are not seen."""
         with FlopCounterMode(display=False) as counter:
-            plain()
-        seconds, other = self.best(rounds, ours, plain)
-        return Row(stage, seconds, other, audio, counter.get_total_flops() / self.flops / seconds)
+            expected = plain()
+        torch.testing.assert_close(ours(), expected, rtol=rtol, atol=atol)
+        if read:
+            limit, work = self._read, read / self._bytes
+        else:
+            limit, work = self._multiply, counter.get_total_flops() / self._operations
+        mine, other, best = self.rounds(ours, plain, limit)
+        ratios = [b / a for a, b in zip(mine, other, strict=True)]
+        low, _, high = quantiles(ratios, n=4, method="inclusive")
+        share = median(work * c / a for a, c in zip(mine, best, strict=True))
+        return Row(stage, median(mine), median(other), (median(ratios), low, high), audio, share)
 
     def _wait(self) -> None:
         if self.device.type == "cuda":
@@ -113,28 +139,23 @@ def decode_step(machine: Machine) -> Iterator[Row]:
     """One token through one layer with `CONTEXT` tokens before it; bound by reading weights and cache."""
     config = replace(FULL.language, layers=1, vocab_size=320)
     model = Step1(config, device=machine.device, dtype=machine.dtype, max_tokens=CONTEXT + 100)
-    plain = PlainLayer(PlainSizes(), dtype=machine.dtype, device=machine.device)
     random = torch.Generator(machine.device).manual_seed(1)
-    for name, parameter in model.state_dict().items():
-        parameter.normal_(std=parameter.shape[-1] ** -0.5, generator=random)
-        if "norm" in name:
-            parameter.fill_(1.0)
-        if name.startswith("model.layers.0."):
-            leaf = name.removeprefix("model.layers.0.").removeprefix("self_attn.").removeprefix("mlp.")
-            plain.get_parameter(leaf.removesuffix(".weight") if "norm" in leaf else leaf).copy_(parameter)
+    randomise(model, random)
+    layer, plain = model.model.layers[0], PlainLayer(PlainSizes(), dtype=machine.dtype, device=machine.device)
+    plain.fill(layer.state_dict())
     ids = torch.randint(0, 320, (CONTEXT,), generator=random, device=machine.device)
     cache = model.new_cache(1)
     prefill(model, ids[:-1], cache, 0)
     embedded = model.model.embed_tokens(ids)[None]
     _, past = plain(embedded[:, :-1], None)
-    layer, at = model.model.layers[0], torch.tensor([CONTEXT - 1], device=machine.device)
+    at = torch.tensor([CONTEXT - 1], device=machine.device)
     window, bias, x = cache.step(at, CONTEXT), model.bias.at(at[None], CONTEXT), embedded[:, -1:]
-    torch.testing.assert_close(layer(x, 0, window, bias), plain(x, past)[0], rtol=0, atol=2e-2)
-    seconds, other = machine.best(12, lambda: layer(x, 0, window, bias), lambda: plain(x, past))
-    weights = sum(parameter.nbytes for parameter in layer.parameters())
-    read = weights + past[0].nbytes + past[1].nbytes
-    yield Row(
-        f"decode step, one layer, {CONTEXT} tokens of context", seconds, other, None, read / machine.bandwidth / seconds
+    yield machine.compare(
+        f"decode step, one layer, {CONTEXT} tokens of context",
+        lambda: layer(x, 0, window, bias),
+        lambda: plain(x, past)[0],
+        atol=2e-2,
+        read=sum(parameter.nbytes for parameter in layer.parameters()) + past[0].nbytes + past[1].nbytes,
     )
 
 
@@ -150,15 +171,15 @@ def linguistic(machine: Machine, lengths: list[float]) -> Iterator[Row]:
     plain = PlainLinguisticEncoder(state)
     for seconds in lengths:
         rows = torch.randn(round(seconds * CODES_A_SECOND), 560, device=machine.device)
-        torch.testing.assert_close(tokenizer.hidden([rows]), plain.encode(rows), rtol=1e-3, atol=1e-3)
 
-        def ours(rows: torch.Tensor = rows) -> object:
+        def ours(rows: torch.Tensor = rows) -> torch.Tensor:
             return tokenizer.hidden([rows])
 
-        def theirs(rows: torch.Tensor = rows) -> object:
+        def theirs(rows: torch.Tensor = rows) -> torch.Tensor:
             return plain.encode(rows)
 
-        yield machine.compare(f"linguistic tokenizer, {seconds:g} s", ours, theirs, seconds, 2)
+        stage = f"linguistic tokenizer, {seconds:g} s"
+        yield machine.compare(stage, ours, theirs, atol=1e-3, rtol=1e-3, audio=seconds)
 
 
 @torch.inference_mode()
@@ -194,17 +215,17 @@ def decoder(machine: Machine) -> Iterator[Row]:
     def theirs() -> torch.Tensor:
         return plain_flow.offline(dual_prompt, dual, rounded, speaker, steady)
 
-    torch.testing.assert_close(ours(), theirs(), rtol=1e-3, atol=1e-2)
     seconds = len(dual) / 25
-    yield machine.compare(f"flow, {seconds:.1f} s after a {PROMPT_SECONDS} s prompt", ours, theirs, seconds, 2)
+    stage = f"flow, {seconds:.1f} s after a {PROMPT_SECONDS} s prompt"
+    yield machine.compare(stage, ours, theirs, atol=1e-2, rtol=1e-3, audio=seconds)
     made = ours()
-    plain_noise = drawn.vocoder(480 * made.shape[2], 9)
+    noise_bsh = drawn.vocoder(480 * made.shape[2], 9)
     yield machine.compare(
         f"vocoder, {seconds:.1f} s",
-        lambda: whole(tokens.vocoder, made, drawn),
-        lambda: plain_hift(made, plain_noise),
-        seconds,
-        3,
+        lambda: tokens.vocoder(made, noise_bsh)[0],
+        lambda: plain_hift(made, noise_bsh)[0],
+        atol=1e-3,
+        audio=seconds,
     )
 
 
@@ -244,7 +265,7 @@ def engine(machine: Machine, root: Path, variant: str) -> Iterator[Row]:
             seconds = samples / opened.sample_rate
             yield Row(f"{moment} edit of a clip: tokenizers and voice", spent["preprocessing"])
             yield Row(f"{moment} edit of a clip: time to first audio", first or 0.0)
-            yield Row(f"{moment} edit of a clip: the whole", time.perf_counter() - began, None, seconds)
+            yield Row(f"{moment} edit of a clip: the whole", time.perf_counter() - began, audio=seconds)
         if machine.device.type == "cuda":
             memory = opened.memory()
             print(f"GPU memory: {memory.gpu_allocated / 1e9:.2f} GB held, {memory.gpu_peak / 1e9:.2f} GB at most")
@@ -268,7 +289,7 @@ def main() -> None:
     for row in chain(*stages):
         print(f"measured: {row.stage}", file=sys.stderr)
         rows.append(row)
-    table = Table("stage", "seconds", "real-time factor", "share of limit", "plain", "times faster")
+    table = Table("stage", "seconds", "real-time factor", "share of limit", "plain", "times faster (middle half)")
     for row in rows:
         table.add_row(
             row.stage,
@@ -276,7 +297,7 @@ def main() -> None:
             f"{row.seconds / row.audio:.3f}" if row.audio else "",
             f"{row.share:.0%}" if row.share else "",
             f"{row.plain:.4f}" if row.plain else "",
-            f"{row.plain / row.seconds:.2f}" if row.plain else "",
+            "{:.2f} ({:.2f} to {:.2f})".format(*row.faster) if row.faster else "",
         )
     Console(width=130).print(table)
     if options.json:

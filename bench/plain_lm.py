@@ -8,6 +8,7 @@ product of its own.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -47,6 +48,15 @@ def bias_square(heads: int, tokens: int, queries: int, dtype: torch.dtype, devic
     return square[None].to(dtype)[:, :, -queries:]
 
 
+def randomise(model: nn.Module, random: torch.Generator) -> None:
+    """Fill a model with weights that keep activations near 1."""
+    for name, parameter in model.state_dict().items():
+        if "norm" in name:
+            parameter.fill_(1.0)
+        else:
+            parameter.normal_(std=parameter.shape[-1] ** -0.5, generator=random)
+
+
 class PlainLayer(nn.Module):
     """One layer; its parameters have the checkpoint's names and shapes."""
 
@@ -64,6 +74,12 @@ class PlainLayer(nn.Module):
         self.post_attention_layernorm = nn.Parameter(torch.ones(d, dtype=dtype, device=device))
         self.q_proj, self.k_proj, self.v_proj, self.o_proj = linear(d, d), linear(d, kv), linear(d, kv), linear(d, d)
         self.gate_proj, self.up_proj, self.down_proj = linear(d, f), linear(d, f), linear(f, d)
+
+    def fill(self, weights: Mapping[str, Tensor]) -> None:
+        """Take a layer's weights, by key within the layer of a checkpoint."""
+        for key, weight in weights.items():
+            name = key.removeprefix("self_attn.").removeprefix("mlp.")
+            self.get_parameter(name.removesuffix(".weight") if "norm" in name else name).data.copy_(weight)
 
     def forward(self, x_bsd: Tensor, past: Past | None) -> tuple[Tensor, Past]:
         """The layer's output, and keys and values with the new tokens behind the old ones."""
