@@ -25,6 +25,11 @@ main() {
             exit 1
         fi
     done
+    if ! unshare --mount true 2>/dev/null; then
+        echo "scripts/fresh.sh may not mount anything here; in a container it needs CAP_SYS_ADMIN" >&2
+        exit 1
+    fi
+    export PYTHONDONTWRITEBYTECODE=1
     work="$(mktemp -d -p "${TMPDIR:-/var/tmp}" editx-fresh.XXXXXXXX)"
     running=""
     trap clean_up EXIT

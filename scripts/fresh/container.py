@@ -43,7 +43,7 @@ def prove(image: Image, work: Path) -> None:
         )  # fmt: skip
         try:
             server.wait()
-            print(f"  as user {image.user.uid}: a clone of {server.clone():.2f} s", flush=True)
+            print(f"  as user {image.user.uid}: the page, and a clone of {server.use():.2f} s", flush=True)
             run(*health, environment=environment)
             print("  the health check passes", flush=True)
         finally:

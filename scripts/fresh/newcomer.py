@@ -26,7 +26,7 @@ def serve(base: Path, files: Path, work: Path, host: Host) -> None:
         server = Server(tree.command(words, user=PERSON, directory=COPY), surroundings(PERSON, host.environment))
         try:
             server.wait()
-            print(f"  make serve: a clone of {server.clone():.2f} s", flush=True)
+            print(f"  make serve: the page, and a clone of {server.use():.2f} s", flush=True)
         finally:
             server.stop()
 

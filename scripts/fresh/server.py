@@ -1,8 +1,9 @@
-"""A server in a tree: started, waited for, asked for a clone, stopped."""
+"""A server in a tree: started, waited for, used, stopped."""
 
 from __future__ import annotations
 
 import array
+import base64
 import http.client
 import json
 import os
@@ -17,6 +18,8 @@ from pathlib import Path
 START_TIMEOUT_S = 300
 STOP_TIMEOUT_S = 60
 RATE_HZ = 24_000
+QUIET = 1000
+SPEECH = "/v1/audio/speech"
 TEXT = "A fresh machine speaks for the first time, and everybody can hear it."
 PLAUSIBLE_S = (2.0, 12.0)
 """What those words take: nobody says them in less, nobody drags them out to more."""
@@ -58,9 +61,7 @@ class Server:
         self._said.wait(START_TIMEOUT_S)
         if self._address is None:
             raise Refused(f"the server did not say that it listens within {START_TIMEOUT_S} s")
-        status, _ = self.ask("GET", "/readyz")
-        if status != http.client.OK:
-            raise Refused(f"/readyz answered {status}")
+        self._answer("GET", "/readyz")
 
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
         assert self._address is not None, "wait() comes first"
@@ -73,20 +74,30 @@ class Server:
         finally:
             connection.close()
 
-    def clone(self) -> float:
-        """Seconds of audio of a clone made through the API. Raises Refused where it is not speech of that length."""
-        status, audio = self.ask(
-            "POST", "/v1/audio/speech", {"model": "tts-1", "voice": "alloy", "input": TEXT, "response_format": "pcm"}
+    def use(self) -> float:
+        """The page, speech, and a clone of that speech from its recording; seconds of the clone.
+
+        Raises Refused where any of it is not what it should be.
+        """
+        self._answer("GET", "/")
+        voice = self._answer("POST", SPEECH, {"model": "tts-1", "voice": "alloy", "input": TEXT})
+        reference = {"prompt_audio_base64": base64.b64encode(voice).decode(), "prompt_text": TEXT}
+        clone = self._answer(
+            "POST", SPEECH, {"model": "tts-1", "input": TEXT, "response_format": "pcm", "step_audio": reference}
         )
-        if status != http.client.OK:
-            raise Refused(f"/v1/audio/speech answered {status}: {audio[:500]!r}")
-        samples = array.array("h", audio)
+        samples = array.array("h", clone)
         seconds = len(samples) / RATE_HZ
         if not PLAUSIBLE_S[0] < seconds < PLAUSIBLE_S[1]:
             raise Refused(f"the clone lasts {seconds:.2f} s; {PLAUSIBLE_S[0]} to {PLAUSIBLE_S[1]} s would be speech")
-        if max(samples) < 1000:
+        if max(samples) < QUIET:
             raise Refused("the clone is silent")
         return seconds
+
+    def _answer(self, method: str, path: str, body: object = None) -> bytes:
+        status, answer = self.ask(method, path, body)
+        if status != http.client.OK:
+            raise Refused(f"{method} {path} answered {status}: {answer[:500]!r}")
+        return answer
 
     def stop(self) -> int:
         """SIGTERM to what the command started, as an engine sends it into a container; the exit code."""

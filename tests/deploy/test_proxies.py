@@ -15,10 +15,10 @@ import pytest
 from editx.audio.clip import Clip
 from editx.audio.codec import encode
 from tests.deploy.proxies import NAME, Opener, Proxy, caddy, nginx
-from tests.deploy.upstream import chunk, read_until, upstream
+from tests.deploy.upstream import read_until, upstream
 from tests.running import RunningServer, running_server
 
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nTransfer-Encoding: chunked\r\n\r\n"
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nContent-Length: 9\r\n\r\n"
 LONG = "The longer the text, the more there is to say after the first word has been heard. " * 100
 OPENERS = pytest.mark.parametrize("opener", [nginx, caddy])
 
@@ -100,9 +100,9 @@ def test_a_few_bytes_are_passed_on_at_once(opener: Opener, tmp_path: Path) -> No
 
     def script(connection: socket.socket) -> None:
         read_until(connection, b"\r\n\r\n")
-        connection.sendall(HEAD + chunk(b"first"))
+        connection.sendall(HEAD + b"first")
         assert received.wait(30), "the first bytes were held back"
-        connection.sendall(chunk(b"last") + chunk(b""))
+        connection.sendall(b"last")
 
     with (
         upstream(script) as port,
@@ -124,7 +124,7 @@ def test_an_upload_is_passed_on_at_once(opener: Opener, tmp_path: Path) -> None:
         read_until(connection, b"first")
         received.set()
         read_until(connection, b"last")
-        connection.sendall(HEAD + chunk(b"done") + chunk(b""))
+        connection.sendall(HEAD + b"that's it")
 
     def pieces() -> Iterator[bytes]:
         yield b"first"
@@ -132,7 +132,7 @@ def test_an_upload_is_passed_on_at_once(opener: Opener, tmp_path: Path) -> None:
         yield b"last"
 
     with upstream(script) as port, opener(tmp_path, port) as proxy, proxy.client() as client:
-        assert client.post("/", content=pieces(), headers={"Content-Length": "9"}).read() == b"done"
+        assert client.post("/", content=pieces(), headers={"Content-Length": "9"}).read() == b"that's it"
 
 
 @OPENERS

@@ -64,8 +64,3 @@ def read_until(connection: socket.socket, end: bytes) -> bytes:
         assert piece, f"the connection ended with {received[-200:]!r}"
         received += piece
     return received
-
-
-def chunk(data: bytes) -> bytes:
-    """A piece of a body of unknown length."""
-    return b"%x\r\n%s\r\n" % (len(data), data)
