@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.running import RunningServer, running_server
-from tests.ui.visit import Visit
+from tests.ui.visit import TIMEOUT_MS, Visit
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +18,7 @@ def browser() -> Iterator[Browser]:
     """Debian's Chromium without a window, with sound that may play by itself."""
     path = shutil.which("chromium")
     assert path is not None, "the tests drive Debian's chromium; `make test` installs it"
+    expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--use-fake-ui-for-media-stream",
                      "--use-fake-device-for-media-stream"]  # fmt: skip

@@ -71,8 +71,8 @@ class Bounds:
 
     desks: int = 100
     cards: int = 100
-    desk_bytes: int = 300_000_000
-    bytes: int = 1_000_000_000
+    desk_bytes: int = 200_000_000
+    bytes: int = 500_000_000
     age_seconds: float = 12 * 3600.0
 
 

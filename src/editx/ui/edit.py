@@ -92,6 +92,7 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, tabs: gr.Tabs, clone: Clo
                     [(words[f"edit.{name}"], name) for name in KINDS],
                     value=KINDS[0],
                     label=words["edit.kind"],
+                    elem_id="edit-kind",
                     elem_classes="editx-segments",
                 )
                 groups, options = _options(words)
@@ -101,6 +102,7 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, tabs: gr.Tabs, clone: Clo
                     value=TIMES[0],
                     label=words["edit.times"],
                     info=words["edit.times_hint"],
+                    elem_id="edit-times",
                     elem_classes="editx-segments",
                 )
                 advanced = controls.advanced(parts, words)
@@ -130,12 +132,12 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, tabs: gr.Tabs, clone: Clo
 
     async def take_in(id: str, path: str | None, said: str | None) -> tuple[Any, ...]:
         if not path:
-            return (gr.skip(),) * (1 + len(laid))
+            return (gr.skip(),) * (2 + len(laid))
         try:
             now = await parts.runner.chore(lambda: _record(parts, id, path, controls.typed(said)))
         except EditXError as error:
-            return failed(words, error), *(gr.skip() for _ in laid)
-        return {"state": "empty"}, *lay_out(id, now)
+            return failed(words, error), None, *(gr.skip() for _ in laid)
+        return {"state": "empty"}, gr.skip(), *lay_out(id, now)
 
     def take_over(id: str, take: Take | None) -> tuple[Any, ...]:
         if take is None or take.sound is None or take.result is None:
@@ -199,7 +201,7 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, tabs: gr.Tabs, clone: Clo
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
     blocks.load(restore, desk, [desk, *laid], js="() => [EditX.tab()]", **quiet)
     kind.change(show, kind, groups, **quiet)
-    recording.change(take_in, [desk, recording, transcript], [player, *laid], show_progress="hidden")
+    recording.change(take_in, [desk, recording, transcript], [player, recording, *laid], show_progress="hidden")
     transcript.blur(transcribe, [desk, chosen, transcript, text], [cards, text], **quiet)
     cards.select(choose, desk, laid, **quiet)
     cards.clear(clear, desk, [player, recording, *laid], **quiet)
@@ -231,17 +233,22 @@ def _options(words: Words) -> tuple[list[gr.Column], list[Component]]:
     """What belongs to each kind of edit: a group that is shown for that kind only, and the inputs in them."""
     groups: list[gr.Column] = []
     inputs: list[Component] = []
-    for name, choices in (("emotion", EMOTIONS), ("style", STYLES), ("speed", SPEEDS)):
+    for name, choices, field in (
+        ("emotion", EMOTIONS, gr.Dropdown),
+        ("style", STYLES, gr.Dropdown),
+        ("speed", SPEEDS, gr.Radio),
+    ):
         with _group(name, groups):
             labelled = [(words[f"{name}.{choice}"], choice) for choice in choices]
             hint = words[f"edit.{name}_hint"]
-            inputs.append(gr.Dropdown(labelled, value=choices[0], label=words[f"edit.{name}"], info=hint))
+            inputs.append(field(labelled, value=choices[0], label=words[f"edit.{name}"], info=hint))
     with _group("paralinguistic", groups):
         hint = words["edit.paralinguistic_hint"]
         inputs.append(gr.Textbox(label=words["edit.text"], info=hint, lines=3, max_lines=8, elem_id="edit-text"))
         gr.HTML(
             list(PARALINGUISTIC_TAGS),
             html_template='<div class="editx-tags"></div>',
+            apply_default_css=False,
             js_on_load="EditX.tags(element.querySelector('.editx-tags'), props.value, '#edit-text textarea')",
         )
     for name in ("denoise", "vad"):

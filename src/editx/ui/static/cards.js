@@ -55,7 +55,7 @@ EditX.cards = (box, value, watch, trigger) => {
     const canvas = h("canvas", { class: "editx-wave", role: "img", "aria-label": t("edit.waveform_of", { name }) });
     const audio = h("audio", { controls: true, preload: "metadata", src: card.sound, "aria-label": t("edit.sound_of", { name }) });
     const choose = h("button", { type: "button", class: "editx-button", onclick: () => trigger("select", { number: card.number }) });
-    const check = h("input", { type: "checkbox", onchange: (event) => pick(card.sound, event.target.checked) });
+    const check = h("input", { type: "checkbox", "aria-label": `${t("edit.compare")}: ${name}`, onchange: (event) => pick(card.sound, event.target.checked) });
     const item = h("li", { class: "editx-card", "data-card": card.number, "aria-label": name },
       h("h3", {}, name), h("p", { class: "editx-hint" }), h("p", { class: "editx-card-text" }), canvas, audio,
       h("div", { class: "editx-row" }, choose, h("label", {}, check, t("edit.compare")),

@@ -94,7 +94,7 @@ EditX.plots = {
     tracks.forEach(({ f0, hop }, which) => {
       context.strokeStyle = context.fillStyle = colours[which];
       context.lineWidth = 2;
-      context.setLineDash(which ? [5, 3] : []);
+      context.setLineDash(which ? [4, 2] : []);
       context.beginPath();
       for (let i = 0; i < f0.length; i++) {
         if (!(f0[i] > 0)) continue;
@@ -118,13 +118,13 @@ EditX.comparison = (box) => {
     audio: h("audio", { controls: true, preload: "metadata" }),
     wave: h("canvas", { role: "img", class: "editx-plot-wave" }),
     spectrum: h("canvas", { role: "img", class: "editx-plot-spectrum" }),
-    caption: (name) => h("figcaption", {}, h("span", { class: `editx-key editx-key-${which}` }), name),
+    named: (name) => h("span", { class: "editx-named" }, h("span", { class: `editx-key editx-key-${which}` }), name),
     captions: [h("figcaption"), h("figcaption")],
   }));
   const pitch = h("canvas", { role: "img", class: "editx-plot-pitch" });
   const legend = h("figcaption");
-  const heads = ["card", "length", "median", "range"].map((name) => h("th", { scope: "col" }, t(`edit.${name}`)));
-  const table = h("table", {}, h("thead", {}, h("tr", {}, ...heads, h("th", { scope: "col" }, t("player.sound")))),
+  const heads = ["card", "length", "median", "range", "sound"].map((name) => h("th", { scope: "col" }, t(`edit.${name}`)));
+  const table = h("table", {}, h("thead", {}, h("tr", {}, ...heads)),
     h("tbody", {}, ...sides.map((side) => h("tr", {}, side.name, ...side.facts, h("td", {}, side.audio)))));
   const playhead = h("div", { class: "editx-playhead", hidden: true });
   const drawn = h("div", { class: "editx-plots" },
@@ -162,21 +162,21 @@ EditX.comparison = (box) => {
   const say = (cards, studies) => {
     studies.forEach(({ sound, track }, which) => {
       const name = EditX.cardName(cards[which]);
-      const { name: head, facts, wave, spectrum, captions, caption } = sides[which];
+      const { name: head, facts, wave, spectrum, captions, named } = sides[which];
       const found = analysis.summary(track);
       const hz = (value) => value.toFixed(0);
       const length = EditX.duration(sound.samples.length / sound.rate);
       facts[0].textContent = length;
       facts[1].textContent = found ? `${hz(found.median)} Hz` : t("edit.unvoiced");
       facts[2].textContent = found ? `${hz(found.low)}–${hz(found.high)} Hz` : "";
-      head.replaceChildren(...caption(name).childNodes);
-      captions[0].replaceChildren(...caption(t("edit.waveform_of", { name })).childNodes);
-      captions[1].replaceChildren(...caption(t("edit.spectrogram_of", { name })).childNodes);
+      head.replaceChildren(named(name));
+      captions[0].replaceChildren(named(t("edit.waveform_of", { name })));
+      captions[1].replaceChildren(named(t("edit.spectrogram_of", { name })));
       wave.setAttribute("aria-label", t("edit.waveform_said", { name, length }));
       spectrum.setAttribute("aria-label", t("edit.spectrogram_said", { name, length }));
     });
     const names = cards.map(EditX.cardName);
-    legend.replaceChildren(`${t("edit.pitch")} `, ...sides.flatMap((side, i) => [...side.caption(names[i]).childNodes]));
+    legend.replaceChildren(t("edit.pitch"), ...sides.map((side, i) => side.named(names[i])));
     pitch.setAttribute("aria-label", t("edit.pitch_said", {
       one: names[0], other: names[1], first: sides[0].facts[1].textContent, second: sides[1].facts[1].textContent,
     }));
