@@ -92,7 +92,7 @@ def test_cancel_cancels(page: Page, site: RunningServer) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seed", "said"),
-    [("", "", "text to speak is empty"), ("Hello.", "seven", "seed is a whole number"), ("Hello.", "-1", "from 0 to")],
+    [("", "", "Write the text to speak"), ("Hello.", "seven", "seed is a whole number"), ("Hello.", "-1", "from 0 to")],
 )
 def test_what_does_not_fit_is_said_in_a_sentence(page: Page, text: str, seed: str, said: str) -> None:
     page.get_by_text("Advanced").click()

@@ -111,6 +111,9 @@ def tab(parts: Parts, words: Words) -> CloneTab:
     async def speak(request: gr.Request, *values: Any) -> AsyncIterator[tuple[Any, ...]]:
         form = CloneForm(*(controls.typed(value) for value in values))
         free, busy = gr.update(interactive=True), gr.update(interactive=False)
+        if missing := _missing(form):
+            yield {"state": "failed", "message": words[f"error.{missing}"]}, None, free, busy, busy
+            return
         yield {"state": "queued", "position": 0}, None, busy, free, busy
         try:
             made = await parts.runner.chore(lambda: job(parts, form))
@@ -144,6 +147,17 @@ def job(parts: Parts, form: CloneForm) -> Job:
         seed=controls.seed(form.seed),
         sampling=controls.sampling(form.temperature, form.top_k, form.top_p),
     )
+
+
+def _missing(form: CloneForm) -> str | None:
+    """What has to be given first, as the key of an error."""
+    if not form.text.strip():
+        return "no_text"
+    if form.source == RECORDING and not form.reference:
+        return "no_recording"
+    if form.source == RECORDING and not form.transcript.strip():
+        return "no_transcript"
+    return None
 
 
 def voice_names(parts: Parts) -> list[str]:

@@ -110,6 +110,12 @@ EditX.modelCard = (name) => {
 
   const write = (node, text) => { if (node.textContent !== text) node.textContent = text; };
 
+  /** The words at `key` around what the server says, which is in English. */
+  const quoted = (key, field, said) => {
+    const [before, after] = t(key, { [field]: "\n" }).split("\n");
+    return [before, h("span", { lang: "en" }, said), after];
+  };
+
   const sentence = (now) => {
     if (!now.available) return "unavailable";
     return now.state === "ready" && now.leases ? "busy" : now.state;
@@ -120,7 +126,7 @@ EditX.modelCard = (name) => {
     reason = now.reason;
     const command = /`([^`]+)`/.exec(reason ?? "")?.[1];
     const plain = command ? reason.slice(0, reason.indexOf("`")).replace(/[;,][^;,]*$/, "") : reason ?? "";
-    why.textContent = plain && t("models.why", { reason: plain });
+    why.replaceChildren(...(plain ? quoted("models.why", "reason", plain) : []));
     fix.replaceChildren(...(command ? [h("p", { class: "editx-hint" }, t("models.fix")), EditX.copyable(command)] : []));
     fix.hidden = !command;
   };
@@ -151,7 +157,10 @@ EditX.modelCard = (name) => {
     write(facts.unloads, String(now.unloads));
     write(facts.last_load, now.last_load_seconds === null ? "–" : `${now.last_load_seconds.toFixed(2)} s`);
     write(facts.pid, now.pid === null ? "–" : String(now.pid));
-    write(fault, now.last_error ? t("models.last_error", { error: now.last_error }) : "");
+    if (fault.dataset.said !== (now.last_error ?? "")) {
+      fault.dataset.said = now.last_error ?? "";
+      fault.replaceChildren(...(now.last_error ? quoted("models.last_error", "error", now.last_error) : []));
+    }
     fault.hidden = !now.last_error || Boolean(problem.textContent);
     const points = EditX.watching.history.get(name) ?? [];
     const values = { gpu: memory(now.gpu_memory_process_gb), ram: memory(now.ram_process_gb) };
