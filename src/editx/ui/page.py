@@ -16,6 +16,9 @@ from editx.ui.header import header
 from editx.ui.parts import Parts
 from editx.ui.words import Words
 
+UPLOADS_KEPT_S = 6 * 3600
+"""How long a recording stays on the server after it was uploaded; what was made of it stays as its card does."""
+
 SANS = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "Noto Sans CJK SC", "sans-serif"]
 MONO = ["ui-monospace", "SF Mono", "Menlo", "Consolas", "monospace"]
 
@@ -25,7 +28,10 @@ def build(parts: Parts, words: Words, stopping: asyncio.Event) -> FastAPI:
 
     Once `stopping` is set, its visitors' standing connections end, and what they have under way may finish.
     """
-    with gr.Blocks(title="EditX", analytics_enabled=False, fill_width=True) as blocks:
+    os.environ["GRADIO_TEMP_DIR"] = str(parts.sounds.directory / "uploads")
+    with gr.Blocks(
+        title="EditX", analytics_enabled=False, fill_width=True, delete_cache=(600, UPLOADS_KEPT_S)
+    ) as blocks:
         header(parts, words)
         with gr.Tabs(elem_id="tabs") as tabs:
             cloned = clone.tab(parts, words)

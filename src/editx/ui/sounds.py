@@ -90,23 +90,31 @@ class Sounds:
 
     def __init__(self, *, max_bytes: int = 500_000_000) -> None:
         self._max_bytes = max_bytes
-        self._directory = tempfile.TemporaryDirectory(prefix="editx-page-")
+        self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._kept: OrderedDict[str, Sound] = OrderedDict()
         self._held: Counter[str] = Counter()
         self._live: OrderedDict[str, Live] = OrderedDict()
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
+        self._directory = tempfile.TemporaryDirectory(prefix="editx-page-")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._directory.cleanup()
+        if self._directory is not None:
+            self._directory.cleanup()
+
+    @property
+    def directory(self) -> Path:
+        """Where the page's files are, uploads included; there while the context is open."""
+        assert self._directory is not None, "the page keeps files while its context is open"
+        return Path(self._directory.name)
 
     def keep(self, clip: Clip) -> Sound:
         """Write `clip` to a file and return where it is. Blocks while it writes."""
         data = encode(clip, "wav")
         id = secrets.token_urlsafe(16)
-        path = Path(self._directory.name) / f"{id}.wav"
+        path = self.directory / f"{id}.wav"
         path.write_bytes(data)
         sound = Sound(id, path, clip.seconds, len(data))
         with self._lock:
