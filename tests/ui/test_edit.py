@@ -225,7 +225,7 @@ def test_options_appear_for_the_chosen_kind_and_tags_go_where_the_cursor_is(
     page.keyboard.press("Control+z")
     expect(text).to_have_value("Well,[chuckle] yes that was fun.")
     apply(page, 1)
-    expect(card(page, 1).locator(".editx-card-text")).to_have_text("Well,[chuckle] yes that was fun.")
+    expect(card(page, 1).locator(".editx-take-text")).to_have_text("Well,[chuckle] yes that was fun.")
     expect(page.get_by_label("What is said in it")).to_have_value("Well,[chuckle] yes that was fun.")
 
 
@@ -244,6 +244,17 @@ def test_cancel_keeps_the_chain(page: Page, site: RunningServer, tmp_path: Path,
     assert site.status()["leases"] == 0
     expect(page.locator("#edit-cards li")).to_have_count(2)
     expect(page.locator("#edit-apply")).to_be_enabled()
+
+
+def test_the_microphone_gives_a_card(page: Page, site: RunningServer) -> None:
+    edit_tab(page)
+    panel = page.locator("[role=tabpanel]:visible")
+    panel.get_by_role("button", name=re.compile("Record (audio|with)")).click()
+    panel.get_by_role("button", name="Record", exact=True).click()
+    expect(panel.get_by_text("0:01")).to_be_visible()
+    panel.get_by_role("button", name="Stop").first.click()
+    expect(card(page, 0)).to_contain_text("Recording")
+    assert 0.5 < sound(page, site, 0).seconds < 30
 
 
 def test_what_is_missing_or_broken_is_said_in_a_sentence(

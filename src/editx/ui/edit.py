@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from editx.errors import EditXError
+from editx.errors import EditXError, NotFound
 from editx.recipe import (
     EMOTIONS,
     PARALINGUISTIC_TAGS,
@@ -158,7 +158,10 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, tabs: gr.Tabs, clone: Clo
         return shown(id, now), now.cards[number].transcript if untouched else gr.skip()
 
     def choose(id: str, event: gr.EventData) -> tuple[Any, ...]:
-        return lay_out(id, parts.desks.choose(id, int(event._data["number"])))
+        try:
+            return lay_out(id, parts.desks.choose(id, int(event._data["number"])))
+        except NotFound:  # the desk expired while the page was open; the strip says so when it is empty
+            return lay_out(id, parts.desks.get(id))
 
     def clear(id: str, request: gr.Request) -> tuple[Any, ...]:
         parts.running.cancel(str(request.session_hash), "its cards were cleared", PLACE)
@@ -178,18 +181,18 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, tabs: gr.Tabs, clone: Clo
         try:
             parts.desks.check_room(id)
             made = await parts.runner.chore(lambda: job(parts, source, form))
+            last = Take({})
+            async for take in perform(parts, words, str(request.session_hash), made, PLACE):
+                last = take
+                if take.result is None:
+                    yield take.value, *((gr.skip(),) * len(laid)), gr.skip()
+            if last.result is None:
+                yield gr.skip(), *free
+                return
+            now = await parts.runner.chore(lambda: _keep(parts, id, source, made, last))
         except EditXError as error:
             yield failed(words, error), *free
             return
-        last = Take({})
-        async for take in perform(parts, words, str(request.session_hash), made, PLACE):
-            last = take
-            if take.result is None:
-                yield take.value, *((gr.skip(),) * len(laid)), gr.skip()
-        if last.result is None:
-            yield gr.skip(), *free
-            return
-        now = await parts.runner.chore(lambda: _keep(parts, id, source, made, last))
         yield last.value, *lay_out(id, now, interactive=True), gr.update(interactive=False)
 
     def stop(request: gr.Request) -> None:

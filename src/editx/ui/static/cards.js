@@ -20,7 +20,7 @@ EditX.cards = (box, value, watch, trigger) => {
     sessionStorage.removeItem(had);
     trigger("clear");
   } }, t("edit.clear"));
-  const strip = h("ol", { class: "editx-cards" });
+  const strip = h("ol", { class: "editx-strip" });
   const compared = h("section", { class: "editx-compare", "aria-label": t("edit.comparison"), hidden: true });
   const head = h("div", { class: "editx-row" }, h("h2", {}, t("edit.cards")), note, all, clear);
   box.append(head, strip, compared);
@@ -56,8 +56,8 @@ EditX.cards = (box, value, watch, trigger) => {
     const audio = h("audio", { controls: true, preload: "metadata", src: card.sound, "aria-label": t("edit.sound_of", { name }) });
     const choose = h("button", { type: "button", class: "editx-button", onclick: () => trigger("select", { number: card.number }) });
     const check = h("input", { type: "checkbox", "aria-label": `${t("edit.compare")}: ${name}`, onchange: (event) => pick(card.sound, event.target.checked) });
-    const item = h("li", { class: "editx-card", "data-card": card.number, "aria-label": name },
-      h("h3", {}, name), h("p", { class: "editx-hint" }), h("p", { class: "editx-card-text" }), canvas, audio,
+    const item = h("li", { class: "editx-take", "data-card": card.number, "aria-label": name },
+      h("h3", {}, name), h("p", { class: "editx-hint" }), h("p", { class: "editx-take-text" }), canvas, audio,
       h("div", { class: "editx-row" }, choose, h("label", {}, check, t("edit.compare")),
         h("a", { class: "editx-link", href: `${card.sound}?download=${card.file}`, "aria-label": t("edit.download_of", { name }) },
           t("player.download"))));
@@ -69,7 +69,7 @@ EditX.cards = (box, value, watch, trigger) => {
     const facts = [card.parent === null ? null : t("edit.from", { number: card.parent }), EditX.duration(card.seconds)];
     if (card.seed) facts.push(t("player.details", card));
     item.querySelector(".editx-hint").textContent = facts.filter(Boolean).join(" · ");
-    const text = item.querySelector(".editx-card-text");
+    const text = item.querySelector(".editx-take-text");
     text.textContent = card.transcript || t("edit.no_transcript");
     text.title = card.transcript;
     const choose = item.querySelector("button");
