@@ -134,5 +134,5 @@ class _Document:
         return html.replace("<head>", f"<head>{head}", 1)
 
 
-SCRIPTS = ("editx", "access", "player", "chart", "models", "api", "analysis", "compare", "cards", "tags")
+SCRIPTS = ("editx", "access", "player", "chart", "models", "voices", "api", "analysis", "compare", "cards", "tags")
 """Ours, in the order in which they are loaded."""

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from gradio.themes import Base, colors
 from starlette.routing import Mount
 
-from editx.ui import api, clone, edit, models
+from editx.ui import api, clone, edit, models, voices
 from editx.ui.header import header
 from editx.ui.parts import Parts
 from editx.ui.words import Words
@@ -36,6 +36,7 @@ def build(parts: Parts, words: Words, stopping: asyncio.Event) -> FastAPI:
         with gr.Tabs(elem_id="tabs") as tabs:
             cloned = clone.tab(parts, words)
             edited = edit.tab(parts, words, blocks, tabs, cloned)
+            voices.tab(parts, words, blocks, cloned)
             models.tab(words)
             api.tab(parts, words, cloned, edited)
 

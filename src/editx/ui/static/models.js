@@ -73,7 +73,7 @@ EditX.modelCard = (name) => {
   }
   const chart = EditX.chart([{ kind: "gpu" }, { kind: "ram" }], EditX.watching.KEPT_S);
   const gpu = h("span"), ram = h("span");
-  const key = (kind, text) => h("span", {}, h("i", { class: `editx-key editx-key-${kind}`, "aria-hidden": "true" }), text);
+  const key = (kind, text) => h("span", {}, h("i", { class: `editx-legend editx-legend-${kind}`, "aria-hidden": "true" }), text);
   const usage = h("div", {}, h("p", { class: "editx-row editx-hint" }, key("gpu", gpu), key("ram", ram)), chart.element);
   const fault = h("p", { class: "editx-failed", hidden: true });
   const problem = h("p", { class: "editx-failed", role: "alert" });
@@ -103,7 +103,7 @@ EditX.modelCard = (name) => {
   const row = h("div", { class: "editx-row" }, buttons.load, buttons.unload);
   const heading = h("h2", { id: `editx-model-${name}` }, name);
   const element = h(
-    "section", { class: "editx-card", "aria-labelledby": heading.id, "data-variant": name },
+    "section", { class: "editx-panel", "aria-labelledby": heading.id, "data-variant": name },
     h("div", { class: "editx-row editx-head" }, heading, state), about, why, fix, bar, countdown, left, list, usage,
     fault, problem, row,
   );
@@ -200,7 +200,7 @@ EditX.models = (box) => {
   const { h, watching } = EditX;
   const TICK_MS = 100;
   const problem = h("p", { class: "editx-failed", role: "alert" });
-  const grid = h("div", { class: "editx-cards" });
+  const grid = h("div", { class: "editx-grid" });
   const cards = new Map();
   box.append(problem, grid);
 
