@@ -229,7 +229,12 @@ def test_options_appear_for_the_chosen_kind_and_tags_go_where_the_cursor_is(
     expect(page.get_by_label("What is said in it")).to_have_value("Well,[chuckle] yes that was fun.")
 
 
-def test_cancel_keeps_the_chain(page: Page, site: RunningServer, tmp_path: Path, speech: tuple[Clip, str]) -> None:
+def test_cancel_keeps_the_chain_and_what_is_made_elsewhere(
+    page: Page, site: RunningServer, tmp_path: Path, speech: tuple[Clip, str]
+) -> None:
+    page.get_by_label("Text to speak").fill("This is spoken while another tab of the page works. " * 350)
+    page.get_by_role("button", name="Generate").click()
+    page.wait_for_selector("#clone-player [data-state=working]")
     long = tmp_path / "long.wav"
     long.write_bytes(encode(Clip.join([speech[0]] * 15), "wav"))
     start(page, long, speech[1])
@@ -241,9 +246,14 @@ def test_cancel_keeps_the_chain(page: Page, site: RunningServer, tmp_path: Path,
     player(page, "working")
     page.locator("#edit-cancel").click()
     player(page, "cancelled")
-    assert site.status()["leases"] == 0
     expect(page.locator("#edit-cards li")).to_have_count(2)
     expect(page.locator("#edit-apply")).to_be_enabled()
+    assert site.status()["leases"] == 1
+    page.get_by_role("tab", name="Clone").click()
+    page.wait_for_selector("#clone-player [data-state=working]")
+    page.locator("#clone-cancel").click()
+    page.wait_for_selector("#clone-player [data-state=cancelled]")
+    assert site.status()["leases"] == 0
 
 
 def test_the_microphone_gives_a_card(page: Page, site: RunningServer) -> None:

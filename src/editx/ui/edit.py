@@ -107,7 +107,9 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, tabs: gr.Tabs, clone: Clo
                 )
                 advanced = controls.advanced(parts, words)
                 with gr.Row():
-                    apply = gr.Button(words["edit.apply"], variant="primary", elem_id="edit-apply", min_width=120)
+                    apply = gr.Button(
+                        words["edit.apply"], variant="primary", elem_id="edit-apply", min_width=120, scale=2
+                    )
                     cancel = gr.Button(words["clone.cancel"], elem_id="edit-cancel", interactive=False, min_width=120)
                 player = controls.player(words, "edit-player")
         cards = gr.HTML(
