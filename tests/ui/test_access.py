@@ -15,7 +15,7 @@ from tests.running import RunningServer, running_server
 from tests.ui.visit import Visit
 
 AXE = ROOT / "tests/clients/node_modules/axe-core/axe.min.js"
-TABS = ("clone", "edit", "models", "api")
+TABS = ("clone", "edit", "voices", "models", "api")
 WIDTHS = {390: 844, 1440: 1000}
 
 
@@ -24,7 +24,12 @@ def opened(page: Page) -> Iterator[str]:
     for name in TABS:
         page.locator(f"[role=tab][data-tab-id={name}]").click()
         expect(page.locator(f"[role=tab][data-tab-id={name}]")).to_have_attribute("aria-selected", "true")
-        ready = {"models": ".editx-card h2", "api": "#api-calls code", "edit": "#edit-cards h2"}.get(name)
+        ready = {
+            "voices": "#voices-library h2",
+            "models": ".editx-panel h2",
+            "api": "#api-calls code",
+            "edit": "#edit-cards h2",
+        }.get(name)
         page.locator(ready or "[role=tabpanel]:visible").first.wait_for()
         yield name
 

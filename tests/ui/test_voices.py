@@ -13,6 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 from editx.audio.clip import Clip
 from editx.audio.codec import encode
 from tests.running import RunningServer
+from tests.ui.test_access import violations
 from tests.ui.visit import Visit
 
 
@@ -112,6 +113,7 @@ def test_warnings_come_before_and_after_saving(
     save(voices, "Short")
     for place in (voices.locator("#voices-said"), panel(voices, "Short")):
         expect(place.locator("li").first).to_contain_text("3 to 30 s of speech clone better")
+    assert violations(voices) == []
 
 
 def test_trimming_is_a_choice(voices: Page, site: RunningServer, files: Callable[..., Path]) -> None:
@@ -162,6 +164,7 @@ def test_rename_by_keyboard_and_delete(visit: Callable[..., Visit], site: Runnin
     page.keyboard.press("Enter")
     field = page.get_by_label("New name of First")
     expect(field).to_be_focused()
+    assert violations(page) == []
     page.keyboard.press("Escape")
     expect(rename).to_be_focused()
     page.keyboard.press("Enter")
@@ -181,6 +184,7 @@ def test_rename_by_keyboard_and_delete(visit: Callable[..., Visit], site: Runnin
     page.get_by_role("button", name="Delete Zoe").click()
     keep = panel(page, "Zoe").get_by_role("button", name="Keep it")
     expect(keep).to_be_focused()
+    assert violations(page) == []
     keep.click()
     assert site.client.get("/v1/voices/Zoe").status_code == 200
     page.get_by_role("button", name="Delete Zoe").click()

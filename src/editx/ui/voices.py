@@ -170,7 +170,7 @@ def _shown(parts: Parts, words: Words) -> list[dict[str, Any]]:
         {
             "name": voice.name, "title": voice.title, "locale": voice.locale, "seconds": voice.seconds,
             "transcript": voice.transcript, "builtin": voice.builtin, "version": voice.created,
-            "description": words.get(f"voices.about_{voice.name}", "") if voice.builtin else voice.description,
+            "description": words[f"builtin.{voice.name}"] if voice.builtin else voice.description,
             "warnings": _warnings(words, voice.findings),
         }
         for voice in voices
@@ -178,7 +178,7 @@ def _shown(parts: Parts, words: Words) -> list[dict[str, Any]]:
 
 
 def _warnings(words: Words, found: Iterable[Finding]) -> list[str]:
-    return [words(f"voices.{finding.kind}", value=finding.written) for finding in found]
+    return [words(f"finding.{finding.kind}", value=finding.written) for finding in found]
 
 
 def _read(parts: Parts, path: str, trim: bool) -> tuple[Clip, float]:

@@ -49,6 +49,8 @@ _SENTENCES = {
     "quiet": "it is very quiet, {} dBFS; record it at a higher level",
     "silence": "{} % of it is silence; cut it to the speech",
 }
+FINDINGS = tuple(_SENTENCES)
+"""Every kind there is."""
 
 
 def inspect(clip: Clip) -> list[str]:

@@ -107,13 +107,15 @@ EditX.voicePanel = (changed) => {
     element.dataset.voice = name;
     heading.textContent = name;
     badge.hidden = !now.builtin;
-    const title = now.title.toLowerCase() === name.toLowerCase() ? null : now.title;
+    const named = now.title.toLowerCase().startsWith(name.toLowerCase());
+    const title = named ? now.title.slice(name.length).trim() : now.title;
     about.textContent = [title, now.description].filter(Boolean).join(" · ");
     facts.textContent = [now.locale, EditX.duration(now.seconds)].filter(Boolean).join(" · ");
     const source = `v1/voices/${encodeURIComponent(name)}/audio?${now.version}`;
     if (audio.getAttribute("src") !== source) audio.setAttribute("src", source);
     audio.setAttribute("aria-label", t("voices.sound", now));
     words.textContent = now.transcript;
+    words.lang = now.locale ?? "";
     warnings.replaceChildren(...now.warnings.map((warning) => h("li", {}, warning)));
     label.textContent = t("voices.new_name", now);
     question.textContent = t("voices.really", now);
