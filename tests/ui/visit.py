@@ -27,7 +27,7 @@ class Visit:
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("request", self._asked)
         self.page.goto(path)
-        self.page.wait_for_selector("[role=tablist], form")
+        self.page.wait_for_selector("#clone-generate, form[action^=login]")
 
     def close(self) -> None:
         """Leave; nothing may have gone wrong, and nothing may have been asked of another host."""

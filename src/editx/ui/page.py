@@ -73,7 +73,7 @@ def theme() -> Base:
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover="*primary_800",
-        button_primary_background_fill_hover_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_800",
         body_text_color_subdued="*neutral_600",
         block_info_text_color="*neutral_600",
         block_info_text_color_dark="*neutral_400",
