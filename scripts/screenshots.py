@@ -1,0 +1,159 @@
+"""Take the pictures in docs/images/: every tab of the page, on a desk and on a telephone, in light and dark.
+
+Run it after a change to the page. A server is started for it, with the preview engine and data of its own. What is typed is
+always the same, and so are the sounds; process ids and times are not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page, expect, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.running import RunningServer, running_server
+
+IMAGES = Path(__file__).parents[1] / "docs/images"
+MOST_BYTES, MOST_BYTES_WITH_SPECTROGRAMS = 60_000, 130_000
+WINDOWS = {1440: 900, 390: 844}
+THEMES = ("light", "dark")
+SPOKEN = "The last train leaves at ten past nine. If we hurry, we can still have a cup of tea before it goes."
+SEED = "7"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=IMAGES, help="the folder to write to")
+    parser.add_argument("--port", default="7860", help="what the server listens on, and the pictures show")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as root, running_server(Path(root), "--port", arguments.port) as server:
+        add_a_voice(server)
+        for name, png in pictures(server):
+            (arguments.out / name).write_bytes(png)
+            print(f"{name}  {len(png) / 1000:.0f} kB", flush=True)
+
+
+def pictures(server: RunningServer) -> Iterator[tuple[str, bytes]]:
+    """Every picture and its name."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        raise SystemExit("the pictures are taken with Debian's chromium; scripts/install_test_tools.sh installs it")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--mute-audio"])
+        for width, height in WINDOWS.items():
+            for theme in THEMES:
+                window = {"width": width, "height": height}
+                context = browser.new_context(
+                    base_url=server.url, viewport=window, color_scheme=theme, locale="en-US", reduced_motion="reduce"
+                )
+                page = context.new_page()
+                page.goto("/")
+                for tab, use in TABS.items():
+                    page.locator(f"[role=tab][data-tab-id={tab}]").click()
+                    use(page)
+                    page.mouse.move(0, 0)
+                    page.evaluate("document.activeElement.blur()")
+                    most = MOST_BYTES_WITH_SPECTROGRAMS if tab == "edit" else MOST_BYTES
+                    yield f"{tab}-{width}-{theme}.png", small(page.screenshot(full_page=True), most)
+                context.close()
+        browser.close()
+
+
+def add_a_voice(server: RunningServer) -> None:
+    """A voice that is not built in, and can be renamed and deleted."""
+    spoken = server.client.get("/v1/voices/granite/audio").raise_for_status().content
+    words = server.client.get("/v1/voices/granite").json()["transcript"]
+    given = {"name": "narrator", "transcript": words, "locale": "en-US"}
+    server.client.post("/v1/voices", data=given, files={"file": spoken}).raise_for_status()
+
+
+def clone(page: Page) -> None:
+    """Have a text spoken."""
+    page.get_by_label("Text to speak").fill(SPOKEN)
+    page.get_by_role("button", name="Advanced").first.click()
+    page.get_by_label("Seed").first.fill(SEED)
+    page.locator("#clone-generate").click()
+    done(page, "#clone-player")
+
+
+def edit(page: Page) -> None:
+    """Edit what was spoken three times, and compare the first with the last."""
+    page.locator("[role=tab][data-tab-id=clone]").click()
+    page.locator("#clone-edit").click()
+    page.locator("#edit-cards [data-card='0']").wait_for()
+    panel = page.locator("[role=tabpanel]:visible")
+    panel.get_by_role("button", name="Advanced").click()
+    panel.get_by_label("Seed").fill(SEED)
+    panel.get_by_role("button", name="Advanced").click()
+    for number, kind in enumerate(("Emotion", "Style", "Speed"), 1):
+        page.locator("#edit-kind").get_by_label(kind, exact=True).check()
+        page.locator("#edit-apply").click()
+        expect(page.locator(f"#edit-cards [data-card='{number}']")).to_have_attribute("data-chosen", "")
+        done(page, "#edit-player")
+    for number in (0, 3):
+        page.locator(f"#edit-cards [data-card='{number}']").get_by_label("Compare").check()
+    page.locator("#edit-cards table").wait_for()
+    page.wait_for_function(
+        "document.querySelector('#edit-cards table').closest('[data-state]').dataset.state === 'done'"
+    )
+
+
+def voices(page: Page) -> None:
+    page.locator("#voices-library h3, #voices-library li").first.wait_for()
+
+
+def models(page: Page) -> None:
+    page.locator("[data-variant=lite] .editx-chart").wait_for()
+
+
+def api(page: Page) -> None:
+    page.locator("#api-calls").wait_for()
+    page.get_by_label("Clone", exact=True).check()
+    expect(page.locator("#api-calls")).to_contain_text("--voice maple")
+
+
+def done(page: Page, player: str) -> None:
+    """Wait for a take, and rewind it."""
+    page.wait_for_selector(f"{player} [data-state=done]")
+    page.wait_for_function(f"document.querySelector('{player} canvas').checkVisibility()")
+    page.evaluate("document.querySelectorAll('audio').forEach((audio) => { audio.pause(); audio.currentTime = 0; })")
+
+
+TABS = {"clone": clone, "edit": edit, "voices": voices, "models": models, "api": api}
+
+
+def small(png: bytes, most: int) -> bytes:
+    """The picture with as many colours as fit into `most` bytes."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    for colours in (128, 64, 32, 24, 16):
+        out = io.BytesIO()
+        picture.quantize(palette=palette(picture, colours), dither=Image.Dither.NONE).save(out, "png", optimize=True)
+        if out.tell() <= most:
+            return out.getvalue()
+    raise SystemExit(f"a picture has more than {most} bytes even with 16 colours: {out.tell()}")
+
+
+def palette(picture: Image.Image, colours: int) -> Image.Image:
+    """The colours of most surfaces as they are, and as many that stand for all the others, rare ones among them."""
+    counted = sorted(picture.getcolors(picture.width * picture.height) or [], reverse=True)
+    exact = [colour for _, colour in counted[: colours // 2]]
+    others = [colour for _, colour in counted[colours // 2 :]] or exact
+    rest = Image.new("RGB", (len(others), 1))
+    rest.putdata(others)
+    stand_ins = rest.quantize(colours - len(exact), Image.Quantize.MAXCOVERAGE).getpalette() or []
+    chosen = Image.new("P", (1, 1))
+    chosen.putpalette([*(value for colour in exact for value in colour), *stand_ins[: 3 * (colours - len(exact))]])
+    return chosen
+
+
+if __name__ == "__main__":
+    main()
