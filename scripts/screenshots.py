@@ -1,7 +1,7 @@
 """Take the pictures in docs/images/: every tab of the page, on a desk and on a telephone, in light and dark.
 
-Run it after a change to the page. A server is started for it, with the preview engine and data of its own. What is typed is
-always the same, and so are the sounds; process ids and times are not.
+Run it after a change to the page. A server is started for it, with the preview engine and data of its own. What is
+typed is always the same, and so are the sounds; process ids and times are not.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ PREFIXES = ("/gradio_api", "/assets", "/static", "/svelte")
 POLICY = "; ".join((
     "default-src 'self'", "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:", "style-src 'self' 'unsafe-inline'",
     "img-src 'self' data: blob:", "media-src 'self' data: blob:", "font-src 'self' data:", "worker-src 'self' blob:",
-    "connect-src 'self' data: blob:", "object-src 'none'", "base-uri 'self'", "frame-ancestors 'self'",
+    "connect-src 'self' data: blob:", "object-src 'none'", "base-uri 'self'", "form-action 'self'",
+    "frame-ancestors 'self'",
 ))  # fmt: skip
 """No request of the page leaves the host: the browser itself sees to it."""
 
