@@ -9,7 +9,7 @@ NPM    := $(shell command -v npm 2>/dev/null || echo $(CURDIR)/$(BIN)/npm)
 EXTRAS ?= $(if $(or $(shell nvidia-smi -L 2>/dev/null),$(wildcard $(EDITX_MODEL_PATH)/Step-Audio-EditX*)),step)
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: install serve test lint bench demo docs fresh clean
+.PHONY: install serve test lint bench demo docs screenshots fresh clean
 
 install: $(VENV)/.installed$(EXTRAS)
 
@@ -50,6 +50,9 @@ demo: install
 
 docs: $(VENV)/.developing
 	$(BIN)/python scripts/write_docs.py
+
+screenshots: $(VENV)/.developing $(VENV)/.tools
+	$(BIN)/python scripts/screenshots.py
 
 # Proves the image's recipe and the two commands above on a Debian made for it. Needs root.
 fresh:
