@@ -33,7 +33,7 @@ $(VENV)/.tools: scripts/install_test_tools.sh
 	touch $@
 
 test: $(VENV)/.developing $(VENV)/.tools
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.developing
 	$(BIN)/ruff check .

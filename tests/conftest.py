@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from editx.audio.clip import Clip
 from editx.audio.codec import encode
 from editx.voices import VoiceLibrary
 from tests.running import RunningServer, running_server
+
+# Started in the background, a shell's children ignore Ctrl-C, and so would the programs that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Everywhere else chance may find what is still hidden; here a run has to mean the same every time.
 hypothesis.settings.register_profile("ci", derandomize=True, print_blob=True)
