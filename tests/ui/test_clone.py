@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from editx.audio.codec import Decoder
-from tests.running import RunningServer
+from tests.running import RunningServer, running_server
 from tests.ui.visit import Visit
 
 LONG = "This sentence is one of very many, and all of them are to be spoken. " * 60
@@ -23,6 +23,18 @@ def player(page: Page, state: str) -> None:
 def say(page: Page, text: str) -> None:
     page.get_by_label("Text to speak").fill(text)
     page.get_by_role("button", name="Generate").click()
+
+
+def watch(page: Page) -> None:
+    """Keep every state and stage of the player in `window.seen`."""
+    page.evaluate(
+        """() => {
+            window.seen = [];
+            const box = document.querySelector('#clone-player .editx-player');
+            new MutationObserver(() => window.seen.push(box.dataset.state + ' ' + box.dataset.stage))
+                .observe(box, {attributes: true});
+        }"""
+    )
 
 
 def sound_of(page: Page, server: RunningServer) -> bytes:
@@ -62,14 +74,7 @@ def test_a_recording_is_cloned_with_an_emotion(page: Page, site: RunningServer, 
 
 def test_a_cold_load_shows_its_progress(page: Page, site: RunningServer) -> None:
     site.client.post("/api/v1/models/lite/unload")
-    page.evaluate(
-        """() => {
-            window.seen = [];
-            const box = document.querySelector('#clone-player .editx-player');
-            new MutationObserver(() => window.seen.push(box.dataset.state + ' ' + box.dataset.stage))
-                .observe(box, {attributes: true});
-        }"""
-    )
+    watch(page)
     say(page, "Wake up, please.")
     player(page, "done")
     seen = page.evaluate("window.seen")
@@ -112,6 +117,22 @@ def test_two_tabs_share_one_worker(visit: Callable[..., Visit], site: RunningSer
         player(page, "done")
         pids.add(site.status()["pid"])
     assert len(pids) == 1
+
+
+def test_stages_of_the_native_engine_do_not_go_back(
+    visit: Callable[..., Visit], tmp_path: Path, native_root: Path
+) -> None:
+    with running_server(tmp_path, "--model-path", str(native_root)) as server:
+        page = visit(server).page
+        expect(page.locator(".editx-banner")).to_have_count(0)
+        watch(page)
+        say(page, "Hello there.")
+        player(page, "done")
+        seen = page.evaluate("window.seen")
+        stages = [now.split()[-1] for now in seen if now.startswith("working")]
+        changes = [stage for stage, before in zip(stages, ["", *stages], strict=False) if stage != before]
+        assert len(changes) == len(set(changes)), "sound is decoded while more is generated, and that is one stage"
+        assert changes.index("preprocessing") < changes.index("generation")
 
 
 def _cancelled(server: RunningServer) -> float:

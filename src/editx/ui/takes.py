@@ -21,6 +21,9 @@ log = logging.getLogger("editx.page")
 SHOWN_EVERY_S = 0.15
 """Progress within one stage is shown this often, so that a page far away is not flooded."""
 
+OVERLAP_S = 0.5
+"""Sound is decoded while more of it is generated; decoding counts as a stage once nothing was generated for so long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Take:
@@ -39,9 +42,10 @@ class _Shown:
     """The state of the player while the job runs."""
 
     value: dict[str, Any] = field(default_factory=dict)
+    generated: float = float("-inf")
 
-    def hear(self, event: Event) -> None:
-        """Take in what happened. `seconds`: of sound made so far."""
+    def hear(self, event: Event, now: float) -> None:
+        """Take in what happened at `now`, in seconds of any clock."""
         if isinstance(event, Queued):
             self.value = {"state": "queued", "position": event.position}
         elif isinstance(event, Waking):
@@ -49,11 +53,16 @@ class _Shown:
         elif isinstance(event, Started):
             self.value = {**self.value, "state": "working", "stage": "preprocessing", "variant": event.variant}
         elif isinstance(event, Working):
-            self._working(event.step, event.steps, event.kind, event.progress)
+            self._working(event.step, event.steps, event.kind, event.progress, now)
 
-    def _working(self, step: int, steps: int, kind: str, progress: Progress) -> None:
+    def _working(self, step: int, steps: int, kind: str, progress: Progress, now: float) -> None:
+        stage = progress.stage
+        if stage == "generation":
+            self.generated = now
+        elif stage == "decoding" and now < self.generated + OVERLAP_S:
+            stage = "generation"
         self.value = {
-            **self.value, "state": "working", "stage": progress.stage, "fraction": progress.fraction,
+            **self.value, "state": "working", "stage": stage, "fraction": progress.fraction,
             "step": step, "steps": steps, "kind": kind, "made": round(progress.seconds, 1),
         }  # fmt: skip
 
@@ -81,7 +90,7 @@ async def perform(parts: Parts, words: Words, tab: str, job: Job, place: str = "
                         live.write(event.clip)
                         shown.value["seconds"] = round(shown.value.get("seconds", 0.0) + event.clip.seconds, 3)
                     else:
-                        shown.hear(event)
+                        shown.hear(event, loop.time())
                     now = (shown.value.get("state"), shown.value.get("stage"), shown.value.get("step"), live)
                     if now != told or loop.time() >= at + SHOWN_EVERY_S:
                         told, at = now, loop.time()
