@@ -123,7 +123,8 @@ def test_stages_of_the_native_engine_do_not_go_back(
     visit: Callable[..., Visit], tmp_path: Path, native_root: Path
 ) -> None:
     with running_server(tmp_path, "--model-path", str(native_root)) as server:
-        page = visit(server).page
+        visited = visit(server)
+        page = visited.page
         expect(page.locator(".editx-banner")).to_have_count(0)
         watch(page)
         say(page, "Hello there.")
@@ -133,6 +134,7 @@ def test_stages_of_the_native_engine_do_not_go_back(
         changes = [stage for stage, before in zip(stages, ["", *stages], strict=False) if stage != before]
         assert len(changes) == len(set(changes)), "sound is decoded while more is generated, and that is one stage"
         assert changes.index("preprocessing") < changes.index("generation")
+        visited.close()
 
 
 def _cancelled(server: RunningServer) -> float:
