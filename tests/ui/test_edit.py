@@ -102,6 +102,19 @@ def test_a_chain_of_three_edits_and_a_branch_outlive_a_reload(
     expect(card(page, 5)).to_contain_text("来自 4")
 
 
+def test_a_reload_while_an_edit_is_under_way_keeps_the_recording(
+    page: Page, recording: Path, speech: tuple[Clip, str]
+) -> None:
+    start(page, recording, speech[1])
+    page.locator("#edit-apply").click()
+    page.wait_for_selector("#edit-player [data-state]")
+    page.reload()
+    edit_tab(page)
+    expect(card(page, 0)).to_be_visible()
+    page.locator("#edit-apply").click()
+    player(page, "done")
+
+
 def test_two_cards_are_compared_in_sight_and_in_words(
     page: Page, site: RunningServer, recording: Path, speech: tuple[Clip, str]
 ) -> None:

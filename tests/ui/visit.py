@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+from playwright.sync_api import Browser, ConsoleMessage, Frame, Page, Request
 
 from tests.running import RunningServer
 
 TIMEOUT_MS = 30_000
+LEAVES = "the visitor leaves this document"
+CUT_OFF = ("AbortError: signal is aborted", "Connection errored out")
+"""What Gradio says, to nobody, when a document is left while an answer is still on its way to it."""
 
 
 class Visit:
@@ -22,9 +25,12 @@ class Visit:
         self.elsewhere: list[str] = []
         self.expected: list[str] = []
         self._home = server.url
+        self._leaving = False
+        self.context.add_init_script(f"addEventListener('beforeunload', () => console.debug({LEAVES!r}))")
         self.page: Page = self.context.new_page()
         self.page.on("console", self._hear)
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("pageerror", lambda error: self._note(str(error)))
+        self.page.on("framenavigated", self._arrived)
         self.page.on("request", self._asked)
         self.page.goto(path)
         self.page.wait_for_selector("#clone-generate, form[action^=login]")
@@ -37,8 +43,18 @@ class Visit:
         assert self.elsewhere == [], f"the page asked {self.elsewhere}"
 
     def _hear(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
-            self.said.append(message.text)
+        if message.text == LEAVES:
+            self._leaving = True
+        elif message.type == "error":
+            self._note(message.text)
+
+    def _note(self, line: str) -> None:
+        if not (self._leaving and any(part in line for part in CUT_OFF)):
+            self.said.append(line)
+
+    def _arrived(self, frame: Frame) -> None:
+        if frame == self.page.main_frame:
+            self._leaving = False
 
     def _asked(self, request: Request) -> None:
         if not request.url.startswith((self._home, "data:", "blob:")):
