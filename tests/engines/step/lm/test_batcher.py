@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from editx.cancellation import Cancellation
 from editx.engines.step.lm.batcher import LanguageModel
-from editx.engines.step.lm.decode import StepShape
+from editx.engines.step.lm.decode import Decoding, StepShape
 from editx.engines.step.lm.generation import Generation
-from editx.engines.step.lm.graph import PlainRunner, keys_bucket, rounded, rows_bucket
+from editx.engines.step.lm.graph import BatchRunner, RowRunner, keys_bucket, rounded, rows_bucket, together
 from editx.engines.step.lm.model import CPU_CHUNK
 from editx.engines.step.lm.sampling import SamplingOptions
 from editx.engines.step.lm.switches import Switches
@@ -192,11 +193,49 @@ def test_switches_change_nothing(alone: list[list[int]], switches: Switches) -> 
     served.close()
 
 
-class AsForGraphs(PlainRunner):
+class Noting(RowRunner):
+    """Notes keys and values of every token computed, by the first number that the request draws with."""
+
+    def __init__(self, decoding: Decoding) -> None:
+        super().__init__(decoding)
+        self.noted: dict[float, list[Tensor]] = {}
+
+    def step(self, needs: Sequence[StepShape], keys: int) -> None:
+        super().step(needs, keys)
+        for row, need in enumerate(needs):
+            request = float(self._decoding.rows.uniform_bt[row, 0])
+            self.noted.setdefault(request, []).append(self._decoding.cache.kv[:, :, row, :, : need.keys].clone())
+
+
+def test_neighbours_and_kept_beginnings_change_no_bit() -> None:
+    runners: list[Noting] = []
+
+    def noting(decoding: Decoding) -> Noting:
+        runners.append(Noting(decoding))
+        return runners[-1]
+
+    head = [7 + n % 80 for n in range(2 * CPU_CHUNK + 9)]
+    prompts = [Prompt((*head, *range(5, 5 + count)), len(head)) for count in (3, 70, 20, 45)]
+    one_by_one = LanguageModel(small.model(), max_batch=3, layout=LAYOUT, run_with=noting, prefix_tokens=0)
+    expected = [ids(one_by_one.generate(prompt, seed=n, max_new=30)) for n, prompt in enumerate(prompts)]
+    one_by_one.close()
+    at_once = LanguageModel(small.model(), max_batch=3, layout=LAYOUT, run_with=noting)
+    under_way = [at_once.generate(prompt, seed=n, max_new=30) for n, prompt in enumerate(prompts)]
+    assert [ids(generation) for generation in under_way] == expected
+    assert any(generation.reused_tokens for generation in under_way)
+    at_once.close()
+    alone, together = (runner.noted for runner in runners)
+    assert alone.keys() == together.keys()
+    assert len(alone) == len(prompts)
+    for request, noted in alone.items():
+        assert all(torch.equal(one, other) for one, other in zip(noted, together[request], strict=True))
+
+
+class AsForGraphs(BatchRunner):
     """Runs the shapes that graphs are captured for, without graphs."""
 
-    def shape(self, rows: int, keys: int, *, wide: bool, free: bool) -> StepShape:
-        return rounded(self._decoding, rows, keys, wide=wide, free=free)
+    def step(self, needs: Sequence[StepShape], keys: int) -> None:
+        self._decoding.step(rounded(self._decoding, together(needs, keys)))
 
 
 def test_rows_and_keys_beyond_need_change_nothing(alone: list[list[int]]) -> None:

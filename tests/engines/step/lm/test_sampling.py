@@ -138,6 +138,15 @@ def test_draws_follow_the_probabilities() -> None:
     torch.testing.assert_close(index.bincount(minlength=5) / count, expected, rtol=0, atol=0.01)
 
 
+def test_equally_likely_tokens_do_not_change_places_with_the_last_bit() -> None:
+    logits = torch.randn(1, VOCAB, generator=torch.Generator().manual_seed(4)).round(decimals=1).expand(500, -1)
+    noise = torch.randn(logits.shape, generator=torch.Generator().manual_seed(5)) * 1e-7
+    asked, numbers = controls(500, SamplingOptions(top_k=0, structure=False)), uniforms(6, 500)
+    head, before, produced = Head(LAYOUT, VOCAB, cut=False, device=CPU), recent(*[[1]] * 500), torch.arange(500)
+    drawn = [next_tokens(head, x, before, produced, numbers, asked, wide=True) for x in (logits, logits + noise)]
+    assert torch.equal(*drawn)
+
+
 def test_the_ends_of_a_draw() -> None:
     weights = torch.tensor([[0.25, 0.75, 0.0, 0.0]]).expand(4, -1)
     below_one = torch.nextafter(torch.tensor(1.0), torch.tensor(0.0)).item()

@@ -25,12 +25,12 @@ import torch
 
 from editx.cancellation import Cancellation
 from editx.engines.step.lm.config import REMEDY
-from editx.engines.step.lm.decode import Decoding
+from editx.engines.step.lm.decode import Decoding, StepShape
 from editx.engines.step.lm.generation import Generation
 from editx.engines.step.lm.graph import Runner, fastest_runner
 from editx.engines.step.lm.model import Step1, chunk_size
 from editx.engines.step.lm.prefix import PrefixStore
-from editx.engines.step.lm.sampling import NARROW_K, SamplingOptions, uniforms
+from editx.engines.step.lm.sampling import SamplingOptions, uniforms
 from editx.engines.step.text.audio_tokens import PUBLISHED, TokenLayout
 from editx.engines.step.text.limits import fit
 from editx.engines.step.text.prompts import Prompt
@@ -53,6 +53,11 @@ class _Sequence:
     @property
     def left(self) -> int:
         return self.generation.limit - self.drawn
+
+    def need(self) -> StepShape:
+        """What its next decode step takes by itself."""
+        options = self.generation.options
+        return StepShape(1, self.cached + 1, wide=options.wide, free=not options.structure)
 
 
 class LanguageModel:
@@ -213,8 +218,11 @@ class LanguageModel:
         generation, cache = sequence.generation, self._decoding.cache
         # The last token is left for the first decode step, which then draws like every other.
         end = len(generation.prompt) - 1
-        size = chunk_size(self.model, len(generation.prompt))
-        chunk = generation.prompt[sequence.cached : min(end, sequence.cached + size)]
+        # A beginning that may be kept is cut the same way whatever follows it: what is computed from it does not
+        # depend on whether it was kept, to the last bit.
+        until = generation.constant if sequence.cached < generation.constant else end
+        size = chunk_size(self.model, until)
+        chunk = generation.prompt[sequence.cached : min(until, sequence.cached + size)]
         if chunk:
             ids_s = torch.tensor(chunk, device=self.model.device)
             self.model.chunk(ids_s, cache, sequence.row, sequence.cached)
@@ -241,13 +249,10 @@ class LanguageModel:
     def _decode_block(self) -> None:
         """Draw up to a block of tokens for every row, then hand them out."""
         steps = min(self._block, *(sequence.left for sequence in self._active))
-        options = [sequence.generation.options for sequence in self._active]
-        wide = any(o.temperature > 0 and (o.top_k == 0 or o.top_k > NARROW_K) for o in options)
-        free = not all(o.structure for o in options)
         done = 0
         while done < steps and not (done and self._should_look_up()):
             keys = max(s.cached for s in self._sequences()) + 1
-            self._runner.step(self._runner.shape(len(self._active), keys, wide=wide, free=free))
+            self._runner.step([sequence.need() for sequence in self._active], keys)
             done += 1
             for sequence in self._active:
                 sequence.cached += 1

@@ -39,10 +39,11 @@ class KeyValueCache:
         """Where the next `count` tokens of one row go, and the tokens before them."""
         return Window(self.kv[:, :, row : row + 1, :, : start + count], slice(start, start + count), None)
 
-    def step(self, positions_b: Tensor, keys: int) -> Window:
-        """Where one more token goes in each of the first rows, seeing at most `keys` keys."""
+    def step(self, positions_b: Tensor, keys: int, first: int = 0) -> Window:
+        """Where one more token goes in each of the rows from `first` on, seeing at most `keys` keys."""
         b = positions_b.shape[0]
-        return Window(self.kv[:, :, :b, :, :keys], positions_b, torch.arange(b, device=positions_b.device))
+        rows = self.kv[:, :, first : first + b, :, :keys]
+        return Window(rows, positions_b, torch.arange(b, device=positions_b.device))
 
     def read(self, row: int, count: int) -> Tensor:
         """A copy of the first `count` tokens of a row: (layers, 2, groups, count, head_dim)."""

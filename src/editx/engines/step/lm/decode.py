@@ -41,11 +41,11 @@ class Decoding:
         self._whole = Head(layout, vocab, cut=False, device=model.device)
         self._cut = Head(layout, vocab, cut=True, device=model.device) if model.switches.cut_head else self._whole
 
-    def step(self, shape: StepShape) -> None:
-        """Draw the next token of the first `shape.rows` rows. Nothing here waits for the device."""
-        rows = self.rows.first(shape.rows)
+    def step(self, shape: StepShape, first: int = 0) -> None:
+        """Draw the next token of `shape.rows` rows from row `first` on. Nothing here waits for the device."""
+        rows = self.rows.some(first, shape.rows)
         head = self._whole if shape.free else self._cut
-        hidden_bd = self.model.step(rows.token_b, rows.position_b, self.cache, shape.keys)
+        hidden_bd = self.model.step(rows.token_b, rows.position_b, self.cache, shape.keys, first)
         uniform_b = rows.uniform_bt.gather(1, rows.produced_b[:, None])[:, 0]
         next_b = next_tokens(
             head,
@@ -59,11 +59,11 @@ class Decoding:
         rows.advance(next_b, self.layout.eos)
 
     def _logits(self, hidden_bd: Tensor, head: Head) -> Tensor:
-        """fp32 (rows, columns of the head): of a cut head, the audio rows, which lie side by side, then the end's."""
+        """fp32 (rows, columns of the head): of a cut head, the end's, then the audio rows, which lie side by side."""
         if not head.cut:
             return self.model.logits(hidden_bd)
         weight = self.model.lm_head.weight
         layout = self.layout
         audio_bv = F.linear(hidden_bd, weight[layout.audio_base : layout.audio_end])
         eos_bv = F.linear(hidden_bd, weight[layout.eos : layout.eos + 1])
-        return torch.cat([audio_bv, eos_bv], dim=-1).float()
+        return torch.cat([eos_bv, audio_bv], dim=-1).float()

@@ -1,7 +1,9 @@
-"""Runs decode steps: replayed as a CUDA graph where there is one, else launched kernel by kernel."""
+"""Runs decode steps: replayed as a CUDA graph where there is one, else launched kernel by kernel, or row by row."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -13,40 +15,51 @@ _WARM_UPS = 2
 
 
 class Runner(Protocol):
-    """Decides the shapes of steps and runs them."""
+    """Decides in which shapes steps are run, and runs them."""
 
-    def shape(self, rows: int, keys: int, *, wide: bool, free: bool) -> StepShape:
-        """The shape a step is run with that needs `rows` rows and `keys` keys."""
+    def step(self, needs: Sequence[StepShape], keys: int) -> None:
+        """Draw a token for each of the first rows, of which each by itself needs what `needs` says.
+
+        `keys` suffices for all of them, and for the row of a sequence that is still joining.
+        """
         ...
 
-    def step(self, shape: StepShape) -> None: ...
 
+class RowRunner:
+    """Runs the rows one by one: each result is to the last bit what it is without neighbours.
 
-class PlainRunner:
-    """Runs every step as it is, no larger than it must be."""
+    For the CPU, whose products round differently for other numbers of rows, and where two rows in one product take
+    longer than one after the other.
+    """
 
     def __init__(self, decoding: Decoding) -> None:
         self._decoding = decoding
 
-    def shape(self, rows: int, keys: int, *, wide: bool, free: bool) -> StepShape:
-        return StepShape(rows, keys, wide, free)
+    def step(self, needs: Sequence[StepShape], keys: int) -> None:
+        for row, shape in enumerate(needs):
+            self._decoding.step(shape, row)
 
-    def step(self, shape: StepShape) -> None:
-        self._decoding.step(shape)
+
+class BatchRunner:
+    """Runs all rows at once, launched kernel by kernel, no larger than they must be."""
+
+    def __init__(self, decoding: Decoding) -> None:
+        self._decoding = decoding
+
+    def step(self, needs: Sequence[StepShape], keys: int) -> None:
+        self._decoding.step(together(needs, keys))
 
 
 class GraphRunner:
-    """Captures a step of each shape once and replays it. Shapes are rounded up so that there are few."""
+    """Captures a step of all rows in each shape once and replays it. Shapes are rounded up so that there are few."""
 
     def __init__(self, decoding: Decoding) -> None:
         self._decoding = decoding
         self._graphs: dict[StepShape, torch.cuda.CUDAGraph] = {}
         self._pool: Any = None
 
-    def shape(self, rows: int, keys: int, *, wide: bool, free: bool) -> StepShape:
-        return rounded(self._decoding, rows, keys, wide=wide, free=free)
-
-    def step(self, shape: StepShape) -> None:
+    def step(self, needs: Sequence[StepShape], keys: int) -> None:
+        shape = rounded(self._decoding, together(needs, keys))
         graph = self._graphs.get(shape)
         if graph is None:
             graph = self._graphs[shape] = self._capture(shape)
@@ -72,10 +85,15 @@ class GraphRunner:
         return graph
 
 
-def rounded(decoding: Decoding, rows: int, keys: int, *, wide: bool, free: bool) -> StepShape:
+def together(needs: Sequence[StepShape], keys: int) -> StepShape:
+    """The shape that gives every row what it needs."""
+    return StepShape(len(needs), keys, wide=any(n.wide for n in needs), free=any(n.free for n in needs))
+
+
+def rounded(decoding: Decoding, shape: StepShape) -> StepShape:
     """The shape a graph is captured for. Its further rows are out of use, its further keys masked."""
-    cache = decoding.cache
-    return StepShape(rows_bucket(rows, cache.rows), keys_bucket(keys, cache.max_tokens), wide, free)
+    rows, keys = rows_bucket(shape.rows, decoding.cache.rows), keys_bucket(shape.keys, decoding.cache.max_tokens)
+    return replace(shape, rows=rows, keys=keys)
 
 
 def rows_bucket(rows: int, most: int) -> int:
@@ -92,7 +110,8 @@ def keys_bucket(keys: int, most: int) -> int:
 
 
 def fastest_runner(decoding: Decoding) -> Runner:
-    """Graphs on CUDA unless switched off."""
-    if decoding.model.device.type == "cuda" and decoding.model.switches.graph:
+    """Graphs on CUDA unless switched off, row by row on the CPU."""
+    device = decoding.model.device.type
+    if device == "cuda" and decoding.model.switches.graph:
         return GraphRunner(decoding)
-    return PlainRunner(decoding)
+    return RowRunner(decoding) if device == "cpu" else BatchRunner(decoding)

@@ -205,13 +205,13 @@ class Step1(nn.Module):
         hidden: Tensor = self.model(ids_s[None], cache.chunk(row, start, count), bias_bgrt)
         return hidden[0]
 
-    def step(self, ids_b: Tensor, positions_b: Tensor, cache: KeyValueCache, keys: int) -> Tensor:
-        """Hidden states (rows, hidden), normed, of one more token in each of the cache's first rows.
+    def step(self, ids_b: Tensor, positions_b: Tensor, cache: KeyValueCache, keys: int, first: int = 0) -> Tensor:
+        """Hidden states (rows, hidden), normed, of one more token in each of the cache's rows from `first` on.
 
         `keys` bounds every row's position + 1. Does not synchronise with the device.
         """
         bias_bgrt = self.bias.at(positions_b[:, None], keys)
-        hidden: Tensor = self.model(ids_b[:, None], cache.step(positions_b, keys), bias_bgrt)
+        hidden: Tensor = self.model(ids_b[:, None], cache.step(positions_b, keys, first), bias_bgrt)
         return hidden[:, 0]
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -61,9 +61,9 @@ class Rows:
     def tensors(self) -> list[Tensor]:
         return [getattr(self, name) for name in self.__slots__]
 
-    def first(self, count: int) -> Rows:
-        """The first `count` rows, as views."""
-        return Rows(*(tensor[:count] for tensor in self.tensors()))
+    def some(self, first: int, count: int) -> Rows:
+        """`count` rows from row `first` on, as views."""
+        return Rows(*(tensor[first : first + count] for tensor in self.tensors()))
 
     def controls(self) -> Controls:
         return Controls(self.temperature_b, self.top_k_b, self.top_p_b, self.repetition_b, self.structure_b)

@@ -44,6 +44,11 @@ class SamplingOptions:
         if not 0 < self.top_p <= 1:
             raise InvalidRequest(f"top_p is {self.top_p}; use above 0 and at most 1", param="top_p")
 
+    @property
+    def wide(self) -> bool:
+        """Whether more candidates are considered than the `NARROW_K` likeliest."""
+        return self.temperature > 0 and (self.top_k == 0 or self.top_k > NARROW_K)
+
     @classmethod
     def of(cls, sampling: Sampling) -> SamplingOptions:
         """What a request asked for, defaults elsewhere."""
@@ -78,7 +83,8 @@ class Head:
         self.layout, self.cut = layout, cut
         audio = torch.arange(layout.audio_base, layout.audio_end, device=device)
         eos = torch.tensor([layout.eos], device=device)
-        self.ids_v = torch.cat([audio, eos]) if cut else torch.arange(vocab_size, device=device)
+        # In the order of ids either way, so that both draw the same.
+        self.ids_v = torch.cat([eos, audio]) if cut else torch.arange(vocab_size, device=device)
         linguistic_v = (self.ids_v >= layout.audio_base) & (self.ids_v < layout.semantic_base)
         semantic_v = (self.ids_v >= layout.semantic_base) & (self.ids_v < layout.audio_end)
         eos_v = self.ids_v == layout.eos
@@ -100,9 +106,11 @@ class Head:
 
 
 def probabilities(logits_bv: Tensor, controls: Controls, *, wide: bool) -> tuple[Tensor, Tensor]:
-    """What may be drawn: probabilities, likeliest first, and their columns, both (rows, candidates).
+    """What may be drawn: probabilities and their columns, both (rows, candidates).
 
-    `wide`: consider every column; else the `NARROW_K` likeliest, which suffices when no row's top k is off or larger.
+    In the order of columns, what cannot be drawn last: by likelihood, two that are equally likely would change places
+    with the last bit of a logit. `wide`: consider every column; else the `NARROW_K` likeliest, which suffices when no
+    row's top k is off or larger.
     """
     count = logits_bv.shape[1] if wide else min(NARROW_K, logits_bv.shape[1])
     scores_bk, columns_bk = torch.topk(logits_bv.float(), count, dim=-1)
@@ -116,7 +124,9 @@ def probabilities(logits_bv: Tensor, controls: Controls, *, wide: bool) -> tuple
     before_bk = weights_bk.cumsum(-1) - weights_bk
     outside_bk = (before_bk >= controls.top_p_b[:, None]) & (controls.top_p_b < 1)[:, None]
     kept_bk = weights_bk.masked_fill(outside_bk, 0.0)
-    return kept_bk / kept_bk.sum(-1, keepdim=True), columns_bk
+    kept_bk = kept_bk / kept_bk.sum(-1, keepdim=True)
+    order_bk = columns_bk.masked_fill(kept_bk == 0, logits_bv.shape[1]).argsort(dim=-1)
+    return kept_bk.gather(-1, order_bk), columns_bk.gather(-1, order_bk)
 
 
 def draw(probabilities_bk: Tensor, uniform_b: Tensor) -> Tensor:
