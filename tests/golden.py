@@ -1,7 +1,8 @@
 """Golden numbers: where they are, and the rule that fills the weights they were computed with.
 
 The files under `tests/goldens` were computed with the reference implementation; each `.md` there says how. Other files
-of the same format are checked by naming their directory: `EDITX_GOLDENS=DIR`.
+of the same format are checked by naming their directory: `EDITX_GOLDENS=DIR`. A family that has no file there is checked
+with ours.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import os
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,18 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 
-def directory() -> Path:
-    """Where the golden files are."""
-    return Path(os.environ.get("EDITX_GOLDENS") or Path(__file__).parent / "goldens")
+OURS = Path(__file__).parent / "goldens"
+
+
+def matching(pattern: str) -> list[Path]:
+    """The golden files whose name fits `pattern`: those of `EDITX_GOLDENS`, or ours where it has none. Fails if there
+    are none at all."""
+    named = os.environ.get("EDITX_GOLDENS")
+    assert not named or Path(named).is_dir(), f"EDITX_GOLDENS={named} is no directory"
+    found = sorted(Path(named).glob(pattern)) if named else []
+    found = found or sorted(OURS.glob(pattern))
+    assert found, f"no golden file {pattern}"
+    return found
 
 
 class Golden:
@@ -56,11 +67,17 @@ class Golden:
         return str(self.config.get("salt", self.metadata.get("salt", "")))
 
 
-def family(prefix: str, *, without: str = "\0") -> list[Golden]:
-    """Every golden file whose name begins with `prefix` and does not hold `without`. Fails if there is none."""
-    found = [Golden(path) for path in sorted(directory().glob(f"{prefix}*.safetensors")) if without not in path.stem]
-    assert found, f"no golden file {prefix}*.safetensors in {directory()}"
-    return found
+def family(prefix: str) -> list[Golden]:
+    """Every golden file whose name begins with `prefix`."""
+    return [Golden(path) for path in matching(f"{prefix}*.safetensors")]
+
+
+def prompts(key: str) -> Any:
+    """What `prompts*.json` say under `key`, lists of several files joined; what ours says where they do not."""
+    documents = [json.loads(path.read_text("utf-8")) for path in matching("prompts*.json")]
+    found = [document[key] for document in documents if key in document]
+    found = found or [json.loads((OURS / "prompts.json").read_text("utf-8"))[key]]
+    return list(chain.from_iterable(found)) if isinstance(found[0], list) else found[0]
 
 
 def normal(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:

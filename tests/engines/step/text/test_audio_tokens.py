@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from editx.engines.step.text.audio_tokens import PUBLISHED, interleave, realign,
 from editx.errors import InvalidRequest
 from tests import golden
 
-MERGES: list[dict[str, Any]] = json.loads((golden.directory() / "prompts.json").read_text())["merges"]
+MERGES: list[dict[str, Any]] = golden.prompts("merges")
 
 
 @pytest.mark.parametrize("case", MERGES, ids=lambda case: f"{len(case['vq02'])}+{len(case['vq06'])}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any, get_args
 
 import pytest
@@ -16,8 +15,7 @@ from editx.recipe import STEP_TYPES, Clone, Denoise, Emotion, Paralinguistic, St
 from tests import golden
 from tests.engines.step.text.stub_tokenizer import ByteTokenizer
 
-GOLDEN: dict[str, Any] = json.loads((golden.directory() / "prompts.json").read_text())
-CASES: list[dict[str, Any]] = GOLDEN["prompts"]
+CASES: list[dict[str, Any]] = golden.prompts("prompts")
 AUDIO = [65536, 65537, 66560, 66561, 66562]
 
 
@@ -116,4 +114,4 @@ def test_clone_refuses_what_it_cannot_say() -> None:
 
 
 def test_options_are_those_of_the_reference() -> None:
-    assert {kind: list(cls.options) for kind, cls in STEP_TYPES.items()} == GOLDEN["edit_types"]
+    assert {kind: list(cls.options) for kind, cls in STEP_TYPES.items()} == golden.prompts("edit_types")

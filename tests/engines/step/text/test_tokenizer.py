@@ -16,7 +16,8 @@ from editx.engines.step.text.pieces import user_defined
 from editx.engines.step.text.prompts import Framing
 from editx.engines.step.text.tokenizer import SentencePieceTokenizer
 from editx.errors import InvalidRequest, LoadFailed
-from tests.engines.step.text.test_prompts import CASES, GOLDEN, build
+from tests import golden
+from tests.engines.step.text.test_prompts import CASES, build
 
 PUBLISHED = os.environ.get("EDITX_TOKENIZER_MODEL", "")
 
@@ -97,7 +98,7 @@ if PUBLISHED:
         return SentencePieceTokenizer(Path(PUBLISHED))
 
     def test_the_published_file() -> None:
-        assert hashlib.sha256(Path(PUBLISHED).read_bytes()).hexdigest() == GOLDEN["tokenizer_model_sha256"]
+        assert hashlib.sha256(Path(PUBLISHED).read_bytes()).hexdigest() == golden.prompts("tokenizer_model_sha256")
 
     @pytest.mark.parametrize("framing", get_args(Framing))
     def test_published_prompts(published: SentencePieceTokenizer, framing: Framing) -> None:
@@ -105,6 +106,6 @@ if PUBLISHED:
             assert list(build(published, case, framing).ids) == case[f"{framing}_ids_real"]
 
     def test_published_probes(published: SentencePieceTokenizer) -> None:
-        for probe in GOLDEN["tokenizer_probes"]:
+        for probe in golden.prompts("tokenizer_probes"):
             assert published.encode_section(probe["text"])[1:] == probe["ids_with_prefix"]
             assert published.encode(probe["text"]) == probe["ids_after_special"]

@@ -40,7 +40,7 @@ def audio_of(file: Golden) -> torch.Tensor:
         return golden.family("audio_preprocess")[0]["preprocessed"]
     if "rule(" not in text:
         name, _, tensor = text.partition(":")
-        return Golden(golden.directory() / name)[tensor]
+        return Golden(golden.matching(name)[0])[tensor]
     x_n = rule(text, file.salt)
     quieter = re.search(r"from index (\d+) on are multiplied by ([\d.]+)", text)
     if quieter:
@@ -70,7 +70,7 @@ def semantic_network(config: SemanticConfig, salt: str = "") -> SemanticNetwork:
 
 
 def cmvn_of(file: Golden) -> Cmvn:
-    return read_cmvn(golden.directory() / file.metadata["am_mvn"])
+    return read_cmvn(golden.matching(file.metadata["am_mvn"])[0])
 
 
 def linguistic_of(file: Golden, *, packed: bool = True) -> LinguisticTokenizer:

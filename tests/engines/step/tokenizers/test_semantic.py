@@ -103,11 +103,7 @@ def test_progress_comes_between_parts() -> None:
     assert 0 == seen[0] < seen[-1] < 1
 
 
-def minis() -> list[Path]:
-    return sorted(golden.directory().glob("vq06_mini*.onnx"))
-
-
-@pytest.mark.parametrize("path", minis(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", golden.matching("vq06_mini*.onnx"), ids=lambda path: path.stem)
 def test_weights_out_of_the_onnx_file(path: Path) -> None:
     file = Golden(path.with_name(f"{path.stem}_codes.safetensors"))
     graph = read_onnx(path)
