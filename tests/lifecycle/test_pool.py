@@ -207,8 +207,10 @@ def test_a_peak_beyond_the_budget_answers_those_who_wait() -> None:
     rig = Rig()
     a, b = rig.lease("a"), rig.lease("b")
     ticket = rig.pool.request("c")
+    assert rig.pool.misfit("c") == ""
     rig.pool.record_peak("c", 13)
     assert "was measured to take" in str(failure(ticket))
+    assert "was measured to take" in rig.pool.misfit("c")
     with pytest.raises(OutOfMemory):
         rig.pool.request("c")
     a.release()

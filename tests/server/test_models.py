@@ -126,6 +126,10 @@ def test_the_status_says_why_a_variant_is_not_there(server: RunningServer) -> No
 
 def test_metrics(tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
+        fresh = server.client.get("/metrics").text.splitlines()
+        for never in ("model_loads_total", "model_load_failures_total", "worker_restarts_total"):
+            assert f'editx_{never}{{variant="lite"}} 0.0' in fresh
+        assert 'editx_requests_total{method="POST",route="/v1/audio/speech",status="429"} 0.0' in fresh
         server.client.post("/v1/audio/speech", json=BODY)
         server.client.post("/api/v1/models/lite/unload")
         server.client.get("/no/such/page")

@@ -162,3 +162,16 @@ def test_damaged_weights_are_a_503_that_names_the_file(tmp_path: Path, native_ro
             assert "flow.pt" in response.json()["error"]["message"]
         assert "flow.pt" in str(server.status("base")["last_error"])
         assert server.client.post("/v1/audio/speech", json={**BODY, "model": "lite"}).status_code == 200
+
+
+def test_a_variant_larger_than_the_budget_is_no_default(tmp_path: Path, native_root: Path) -> None:
+    flags = ("--model-path", str(native_root), "--device", "cpu", "--gpu-memory-budget", "10GB")
+    with running_server(tmp_path, *flags) as server:
+        status = server.status("base")
+        assert not status["available"]
+        assert "whole budget" in str(status["reason"])
+        response = server.client.post("/v1/audio/speech", json={**BODY, "model": "tts-1"}, timeout=120)
+        assert response.headers["x-editx-variant"] == "awq"
+        refused = server.client.post("/v1/audio/speech", json=BODY)
+        assert refused.status_code == 503
+        assert "raise the budget or choose a smaller variant" in refused.json()["error"]["message"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from editx.audio.clip import Clip
@@ -53,6 +54,8 @@ class _Variant:
     def __init__(self, name: str, backend: LocalBackend) -> None:
         self.name = name
         self.model: WorkerModel | None = None
+        self.last_pid: int | None = None
+        """Of the worker now, or of the one before, which should have ended."""
         self.listeners: set[Notify] = set()
         self.load_began = 0.0
         self.load_ended = 0.0
@@ -67,6 +70,7 @@ class _Variant:
             raise LoadFailed(f"variant {self.name!r} cannot be loaded here: {reason}", param="variant")
         self._factory = self._backend.worker_factory(spec, self._progress)
         self.model = self._factory()
+        self.last_pid = self.model.pid
         return self.model
 
     def cancel(self) -> None:
@@ -91,7 +95,7 @@ class LocalBackend:
         self._settings = settings
         self._launcher = launcher
         self._observer = observer
-        specs = self.catalog()
+        specs = self._found()
         self._variants = {spec.name: _Variant(spec.name, self) for spec in specs}
         gpus = gpu.read_gpus()
         total = max((found.total_bytes for found in gpus), default=0)
@@ -117,6 +121,11 @@ class LocalBackend:
         )
 
     def catalog(self) -> tuple[VariantSpec, ...]:
+        found = ((spec, spec.reason or self._pool.misfit(spec.name)) for spec in self._found())
+        return tuple(replace(spec, reason=reason) for spec, reason in found)
+
+    def _found(self) -> tuple[VariantSpec, ...]:
+        """Every variant as its files are now, whether there is room for it or not."""
         settings = self._settings
         return catalog(
             settings.model_path,
@@ -201,9 +210,12 @@ class LocalBackend:
 
     def _row(self, spec: VariantSpec, status: dict[str, object]) -> dict[str, Any]:
         """The pool's status of one variant, with what its process holds."""
-        model = self._variants[spec.name].model if status["state"] != "unloaded" else None
+        known = self._variants[spec.name]
+        model = known.model if status["state"] != "unloaded" else None
         memory = model.memory() if model else Memory()
-        on_gpu = gpu.process_bytes(model.pid) if model and spec.uses_gpu else 0
+        on_gpu = gpu.process_bytes(known.last_pid) if known.last_pid and spec.uses_gpu else 0
+        # In a container the driver tells nothing of a process by the number it has here: it holds this much at least.
+        on_gpu = max(on_gpu or 0, memory.gpu_reserved)
         return {
             **status,
             "title": spec.title,
@@ -212,6 +224,6 @@ class LocalBackend:
             "pid": model.pid if model else None,
             "gpu_memory_allocated_gb": round(memory.gpu_allocated / _GB, 3),
             "gpu_memory_reserved_gb": round(memory.gpu_reserved / _GB, 3),
-            "gpu_memory_process_gb": round((on_gpu or 0) / _GB, 3),
+            "gpu_memory_process_gb": round(on_gpu / _GB, 3),
             "ram_process_gb": round(model.rss_bytes() / _GB, 3) if model else 0.0,
         }

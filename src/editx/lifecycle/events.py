@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 Kind = Literal[
     "loading", "progress", "ready", "load_failed", "unloading", "unloaded", "crashed", "lease", "release", "revoked"
 ]
+UNLOAD_REASONS = ("idle", "forced", "evicted", "crash", "stalled", "shutdown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +18,8 @@ class Event:
 
     `time`: of the manager's clock, in seconds. `generation` counts the loads begun, so it tells instances apart.
     `leases`: how many are held after the event. `seconds` is what it took: `ready` and `load_failed` the load,
-    `unloaded` the unload, `lease` the wait for it, `release` the use. `reason`: why it is unloaded (idle, forced,
-    evicted, crash, stalled, shutdown). `stage` and `fraction` belong to `progress`.
+    `unloaded` the unload, `lease` the wait for it, `release` the use. `reason`: why it is unloaded, one
+    of `UNLOAD_REASONS`. `stage` and `fraction` belong to `progress`.
     """
 
     kind: Kind

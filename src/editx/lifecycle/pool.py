@@ -176,6 +176,12 @@ class ModelPool(Generic[T]):
                 raise ShuttingDown("the models are being closed, and no requests are taken")
             self._check_room()
 
+    def misfit(self, variant: str) -> str:
+        """Why a variant could not be loaded even if nothing else was; empty if it could. Never waits. Raises NotFound."""
+        name = self._machine(variant).name
+        with self.monitor:
+            return self._too_big(name).message if self._exceeds_budget(name) else ""
+
     def is_loaded(self, variant: str) -> bool:
         """Whether a variant could be used right now without a load. Never waits. Raises NotFound."""
         return self._machine(variant).state is State.READY
@@ -232,7 +238,7 @@ class ModelPool(Generic[T]):
 
     def _ask(self, machine: Machine[T], keep: float | None, wake: bool = False) -> Ticket[T]:
         machine.check_open()
-        if machine.state is State.UNLOADED and self._budget is not None and self._need(machine.name) > self._budget:
+        if machine.state is State.UNLOADED and self._exceeds_budget(machine.name):
             raise self._too_big(machine.name)
         self._check_room()
         ticket = machine.ask(keep, wake)
@@ -269,6 +275,9 @@ class ModelPool(Generic[T]):
             backing_off=wanted and machine.crashes.must_wait(),
             after_oom=machine.after_oom,
         )
+
+    def _exceeds_budget(self, name: str) -> bool:
+        return self._budget is not None and self._need(name) > self._budget
 
     def _too_big(self, name: str) -> OutOfMemory:
         known = "was measured to take" if name in self._peaks else "is believed to take"

@@ -11,8 +11,11 @@ from prometheus_client.registry import Collector
 
 from editx.backends.base import Backend
 from editx.lifecycle import Event
+from editx.lifecycle.events import UNLOAD_REASONS
 from editx.studio import Result
 
+_ADMITTED = ("/v1/audio/speech", "/v1/audio/speech/upload", "/v1/audio/edits")
+"""Routes that refuse requests when the queue is full."""
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
@@ -54,7 +57,15 @@ class Metrics:
         self._cancelled = Counter("editx_jobs_cancelled", "Jobs given up by their client.", registry=r)
 
     def watch(self, backend: Backend) -> None:
-        """Report the live state of `backend` as well."""
+        """Report the live state of `backend` as well, and count from 0 what can happen to its variants: a count that
+        begins at 1 is no increase to Prometheus, so that a first failure would not be one."""
+        for variant in backend.status():
+            for counter in (self._audio, self._loads, self._load_failures, self._restarts):
+                counter.labels(variant)
+            for reason in UNLOAD_REASONS:
+                self._unloads.labels(variant, reason)
+        for route in _ADMITTED:
+            self._requests.labels("POST", route, "429")
         self._registry.register(_Live(backend))
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
