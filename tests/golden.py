@@ -1,8 +1,8 @@
 """Golden numbers: where they are, and the rule that fills the weights they were computed with.
 
 The files under `tests/goldens` were computed with the reference implementation; each `.md` there says how. Other files
-of the same format are checked by naming their directory: `EDITX_GOLDENS=DIR`. A family that has no file there is checked
-with ours.
+of the same format are checked by naming their directory: `EDITX_GOLDENS=DIR`. A family that has no file there is
+checked with ours.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
-
 
 OURS = Path(__file__).parent / "goldens"
 

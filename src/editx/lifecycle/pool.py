@@ -177,7 +177,7 @@ class ModelPool(Generic[T]):
             self._check_room()
 
     def misfit(self, variant: str) -> str:
-        """Why a variant could not be loaded even if nothing else was; empty if it could. Never waits. Raises NotFound."""
+        """Why a variant could not be loaded even if nothing else was; empty if it could. Raises NotFound."""
         name = self._machine(variant).name
         with self.monitor:
             return self._too_big(name).message if self._exceeds_budget(name) else ""
