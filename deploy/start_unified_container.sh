@@ -3,8 +3,9 @@
 # Looks first whether everything is there and says what to do where it is not. `--help` tells the settings.
 set -euo pipefail
 
-here=$(cd -- "${BASH_SOURCE[0]%/*}" && pwd)
-readonly here
+unset CDPATH # with it, cd goes elsewhere and says so
+here=$(readlink -f -- "${BASH_SOURCE[0]}") # by whatever name or link it was called
+readonly here=${here%/*}
 
 problems=0
 dry_run=""

@@ -10,9 +10,10 @@ run=()
 fingerprint=""
 
 describe_container() {
-    local name secrets=""
+    local name secrets="" restart=unless-stopped
+    [[ -z $podman ]] || restart=always # the only policy that podman-restart.service starts after a reboot everywhere
     run=(
-        run --detach --name "$CONTAINER_NAME" --restart unless-stopped --stop-timeout "$STOP_TIMEOUT_S"
+        run --detach --name "$CONTAINER_NAME" --restart "$restart" --stop-timeout "$STOP_TIMEOUT_S"
         --publish "$(bracketed "$BIND"):$PORT:$INNER_PORT"
         --health-cmd "$HEALTH" --health-interval 30s --health-timeout 5s --health-start-period 60s --health-retries 3
         --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges
@@ -68,6 +69,14 @@ check_container() {
     elif [[ $labelled == "$fingerprint" && $state =~ ^(exited|created)$ ]]; then
         plan=start
         ok container "$CONTAINER_NAME is there with these settings, and is started again"
+    elif [[ $labelled == "$fingerprint" && $state == paused ]]; then
+        plan=replace
+        problem container "$CONTAINER_NAME is paused, with these settings" \
+            "go on with it: $engine unpause $CONTAINER_NAME; or --replace"
+    elif [[ $labelled == "$fingerprint" && $state == restarting ]]; then
+        plan=replace
+        problem container "$CONTAINER_NAME ends again and again, and its engine restarts it" \
+            "its log says why: $engine logs --tail $LOG_LINES $CONTAINER_NAME; then --replace"
     else
         plan=replace
         old_container

@@ -65,21 +65,30 @@ check_runtime() {
     fi
 }
 
+# What the image's build of PyTorch, for CUDA 13, runs on.
+readonly LEAST_DRIVER=580 LEAST_CAPABILITY=7.5
+readonly GET_DRIVER="NVIDIA's own packages are new enough where those of the system are not \
+(https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/)"
+
 check_gpu() {
-    local gpus index uuid name total free found="" known="" variant needed fits="" short=""
+    local gpus index uuid name total free driver capability found="" known=""
+    local fields=index,uuid,name,memory.total,memory.free,driver_version,compute_cap
     if ! command -v nvidia-smi >/dev/null; then
         problem gpu "nvidia-smi is not there, so neither is the NVIDIA driver" \
-            "install the driver (Debian, Ubuntu: the package nvidia-driver), or run without a GPU: --cpu"
+            "install the driver, $LEAST_DRIVER or newer; $GET_DRIVER" "or run without a GPU: --cpu"
         return
     fi
-    if ! gpus=$(nvidia-smi --query-gpu=index,uuid,name,memory.total,memory.free --format=csv,noheader,nounits 2>&1) ||
-        [[ -z $gpus ]]; then
+    if ! gpus=$(nvidia-smi --query-gpu="$fields" --format=csv,noheader,nounits 2>&1) || [[ -z $gpus ]]; then
+        [[ $gpus != *"not a valid field"* ]] || { # which drivers are that do not know what is asked for
+            unfit "its driver is older than $LEAST_DRIVER" "update the driver; $GET_DRIVER"
+            return
+        }
         problem gpu "nvidia-smi shows no GPU: ${gpus%%$'\n'*}" \
             "reboot if the driver was updated; look at: sudo dmesg | grep -i nvrm; or run without a GPU: --cpu"
         return
     fi
-    while IFS=, read -r index uuid name total free; do
-        uuid=${uuid# } name=${name# } total=${total# } free=${free# }
+    while IFS=, read -r index uuid name total free driver capability; do
+        uuid=${uuid# } name=${name# } total=${total# } free=${free# } driver=${driver# } capability=${capability# }
         known="$known $index"
         [[ $GPU_ID == "$index" || $GPU_ID == "$uuid" ]] || continue
         found=yes
@@ -89,29 +98,62 @@ check_gpu() {
         problem gpu "there is no GPU $GPU_ID; there are:$known" "set GPU_ID to one of them"
         return
     fi
+    if [[ $driver =~ ^[0-9]+ ]] && ((BASH_REMATCH[0] < LEAST_DRIVER)); then
+        unfit "$name has driver $driver, older than $LEAST_DRIVER" "update the driver; $GET_DRIVER"
+        return
+    fi
+    if [[ $capability =~ ^[0-9]+\.[0-9]$ ]] && ((${capability/./} < ${LEAST_CAPABILITY/./})); then
+        unfit "$name has compute capability $capability, less than $LEAST_CAPABILITY" "choose a newer GPU with GPU_ID"
+        return
+    fi
     if [[ ! $free =~ ^[0-9]+$ || ! $total =~ ^[0-9]+$ ]]; then # machines that share memory with the GPU say N/A
         ok gpu "$GPU_ID: $name, which does not tell its memory"
         return
     fi
-    total=$((total * 1048576 / 1000000))
-    free=$((free * 1048576 / 1000000))
+    check_memory "$name" "$((total * 1048576 / 1000000))" "$((free * 1048576 / 1000000))"
+}
+
+unfit() { # unfit WHAT REMEDY: a GPU that the image's PyTorch cannot use; an image of one's own may hold another
+    local say=problem
+    [[ $IMAGE == editx:latest ]] || say=warning
+    "$say" gpu "$1: PyTorch for CUDA 13, as in editx:latest, does not run on it" "$2" "or run without a GPU: --cpu"
+}
+
+check_memory() { # check_memory NAME TOTAL FREE, both in megabytes
+    local name=$1 total=$2 free=$3 budget variant needed fits="" short="" never=""
+    budget=$(budget_mb "$total")
     for variant in $complete; do
         needed=${NEEDS_MB[$variant]}
-        if ((needed <= free)); then
-            fits="$fits $variant"
-        else
+        if ((needed > budget)); then
+            never="$never, $variant (about $(gb "$needed"))"
+        elif ((needed > free)); then
             short="$short; $variant takes about $(gb "$needed")"
+        else
+            fits="$fits $variant"
         fi
     done
     if [[ -n $fits || -z $complete ]]; then
         ok gpu "$GPU_ID: $name, $(gb "$free") of $(gb "$total") free"
         [[ -z $short ]] || remedy "not for every variant at this moment${short/;/:}"
-    elif ((total < NEEDS_MB[awq])); then
-        warning gpu "$GPU_ID: $name has $(gb "$total") in all$short" "choose a larger GPU with GPU_ID"
-    else
+    elif [[ -n $short ]]; then
         warning gpu "$GPU_ID: $name has $(gb "$free") of $(gb "$total") free$short" \
             "EditX starts all the same, and loads when asked: by then free memory$(gpu_users), or choose another GPU_ID"
-        [[ $complete != " base" ]] || remedy "awq needs less: $(pull_command awq)"
+    else
+        warning gpu "$GPU_ID: $name has $(gb "$total") in all, too little for every variant that is here" \
+            "EditX starts all the same, and the preview engine answers"
+    fi
+    [[ -z $never ]] || remedy "too small for ${never#, }: EditX uses $(gb "$budget") of it. Choose a larger GPU with \
+GPU_ID, or set EDITX_GPU_MEMORY_BUDGET if you know that less is taken"
+    [[ $complete != " base" || -n $fits ]] || ((NEEDS_MB[awq] > budget)) || remedy "awq needs less: $(pull_command awq)"
+}
+
+budget_mb() { # budget_mb TOTAL: what the server allows its models, in megabytes; 90 % where nothing is set
+    local given=${EDITX_GPU_MEMORY_BUDGET:-}
+    if [[ ${given,,} =~ ^\ *([0-9]*\.?[0-9]+)\ *([kmgt]?)(i?)b?\ *$ ]]; then
+        awk -v number="${BASH_REMATCH[1]}" -v unit="${BASH_REMATCH[2]}" -v base="${BASH_REMATCH[3]:+1024}" \
+            'BEGIN { printf "%d", number * (base ? base : 1000) ^ (unit ? index("kmgt", unit) : 0) / 1e6 }'
+    else
+        printf '%d' "$(($1 * 9 / 10))"
     fi
 }
 

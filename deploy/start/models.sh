@@ -53,11 +53,14 @@ no_models() { # no_models WHAT
 }
 
 pull_command() { # pull_command VARIANT
-    local directory
+    local directory flags=""
     printf -v directory '%q' "${models:-$PROJECT_DIR/models}"
+    [[ -z $podman ]] || flags=" --security-opt label=disable"
+    # Without root, podman gives users other numbers inside unless it is told to keep them.
+    [[ -z $podman || $EUID == 0 ]] || flags+=" --userns=keep-id"
     # shellcheck disable=SC2016 # the reader's shell expands it
-    printf 'mkdir -p %s && %s run --rm --user "$(id -u):$(id -g)" --volume %s:/models %s pull --variant %s' \
-        "$directory" "$engine" "$directory" "$IMAGE" "$1"
+    printf 'mkdir -p %s && %s run --rm%s --user "$(id -u):$(id -g)" --volume %s:/models %s pull --variant %s' \
+        "$directory" "$engine" "$flags" "$directory" "$IMAGE" "$1"
 }
 
 remedy_for() { # remedy_for WRONG VARIANT

@@ -61,9 +61,8 @@ READY_TIMEOUT, watch it with: $engine logs -f $CONTAINER_NAME, or stop it with: 
 }
 
 show_addresses() {
-    local key="" variant=${complete# }
+    local variant=${complete# }
     variant=${variant%% *}
-    [[ -z ${EDITX_API_KEY:-} ]] || key=" -H \"Authorization: Bearer \$EDITX_API_KEY\""
     cat <<HERE
 
 EditX is ready.
@@ -74,7 +73,7 @@ EditX is ready.
   model status   $url/api/v1/models/status
 
   watch it       $engine logs -f $CONTAINER_NAME
-  unload now     curl -X POST$key $url/api/v1/models/${variant:-lite}/unload
+  unload now     $engine exec $CONTAINER_NAME editx models unload ${variant:-lite} --server http://127.0.0.1:$INNER_PORT
   look inside    $engine exec $CONTAINER_NAME editx doctor
   stop it        $engine stop $CONTAINER_NAME
 HERE

@@ -44,7 +44,8 @@ read_settings() {
     if [[ -n $env_file ]]; then
         [[ -f $env_file && -r $env_file ]] || give_up "the settings file $env_file cannot be read" 2
         read_env_file "$env_file"
-    elif [[ -r $here/.env ]]; then
+    elif [[ -e $here/.env || -L $here/.env ]]; then
+        [[ -f $here/.env && -r $here/.env ]] || give_up "the settings file $here/.env cannot be read" 2
         read_env_file "$here/.env"
     fi
     local image=editx:latest

@@ -31,7 +31,10 @@ NAME = "step-audio-unified"
 IMAGE_IDS = {"editx:latest": "sha256:aaaa", "editx:cpu": "sha256:bbbb"}
 TOOLS = ("bash", "env", "awk", "cat", "cksum", "find", "grep", "readlink", "sh", "sleep", "sort", "uname")
 """All that the script may need besides the engine, nvidia-smi and nvidia-ctk."""
-GPUS = "0, GPU-aaaa-00, NVIDIA GeForce RTX 4090, 24564, 24000\n1, GPU-bbbb-11, NVIDIA GeForce RTX 3060, 12288, 12000\n"
+GPUS = """\
+0, GPU-aaaa-00, NVIDIA GeForce RTX 4090, 24564, 24000, 580.65.06, 8.9
+1, GPU-bbbb-11, NVIDIA GeForce RTX 3060, 12288, 12000, 580.65.06, 8.6
+"""
 
 
 def write_variant(models: Path, variant: str) -> Path:

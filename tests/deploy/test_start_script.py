@@ -6,7 +6,9 @@ There is no container engine on the machine this is built on: a recording stand-
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import sys
 
 import httpx
@@ -62,7 +64,7 @@ def test_it_says_where_everything_is(machine: Machine) -> None:
         f"health         {url}/healthz\n",
         f"model status   {url}/api/v1/models/status\n",
         f"watch it       docker logs -f {NAME}\n",
-        f"unload now     curl -X POST {url}/api/v1/models/base/unload\n",
+        f"unload now     docker exec {NAME} editx models unload base --server http://127.0.0.1:7860\n",
         f"stop it        docker stop {NAME}\n",
     ):
         assert line in shown
@@ -112,6 +114,28 @@ def test_a_container_of_somebody_else_is_not_touched_unasked(machine: Machine) -
     assert machine.commands() == []
     assert machine.start("--replace").returncode == 0
     assert machine.commands() == ["rm", "run"]  # it was stopped already
+
+
+@pytest.mark.parametrize(("state", "said", "remedy"), [
+    ("paused", "is paused, with these settings", f"go on with it: docker unpause {NAME}; or --replace"),
+    ("restarting", "ends again and again", f"its log says why: docker logs --tail 30 {NAME}; then --replace"),
+])  # fmt: skip
+def test_a_container_of_these_settings_that_does_not_run(machine: Machine, state: str, said: str, remedy: str) -> None:
+    """Its settings are not what is wrong with it."""
+    machine.start()
+    machine.kill_container()
+    stuck = {name: {**container, "status": state, "pid": 0} for name, container in machine.containers.items()}
+    machine.answer("containers.json", json.dumps(stuck))
+    refused = machine.start()
+    assert refused.returncode == 1
+    assert f"fail container   {NAME} {said}" in refused.stdout
+    assert f"→ {remedy}" in refused.stdout
+    assert "other settings" not in refused.stdout
+    other = machine.start(IDLE_TIMEOUT=60)
+    assert f"{NAME} is there already ({state}), with other settings" in other.stdout
+    replaced = machine.start("--replace")
+    assert replaced.returncode == 0, replaced.stdout
+    assert machine.commands() == ["run", "stop", "rm", "run"]
 
 
 @pytest.mark.parametrize(("answer", "code", "commands"), [
@@ -172,7 +196,7 @@ def test_a_key_is_handed_on_and_never_shown(machine: Machine) -> None:
     assert not any(secret in argument for call in machine.calls for argument in call)  # what `ps` would show
     assert "EDITX_API_KEY" in arguments(machine.command(), "--env")
     assert machine.containers[NAME]["environment"]["EDITX_API_KEY"] == secret
-    assert 'curl -X POST -H "Authorization: Bearer $EDITX_API_KEY" http' in done[1].stdout
+    assert "EDITX_API_KEY" not in done[1].stdout  # whose shell need not have it
 
 
 def test_the_same_by_podman(machine: Machine) -> None:
@@ -188,6 +212,7 @@ def test_the_same_by_podman(machine: Machine) -> None:
     assert "--gpus" not in command
     assert arguments(command, "--device") == ["nvidia.com/gpu=0"]
     assert arguments(command, "--security-opt") == ["no-new-privileges", "label=disable"]
+    assert arguments(command, "--restart") == ["always"]
 
 
 def test_without_a_gpu(machine: Machine) -> None:
@@ -267,4 +292,10 @@ def test_a_real_server_is_waited_for_and_found(machine: Machine) -> None:
     assert httpx.get(status_url[1]).status_code == 401
     status = httpx.get(status_url[1], headers={"Authorization": "Bearer a-key"}).json()
     assert status["lite"]["idle_timeout"] == 77
+    unload = re.search(rf"unload now +docker exec {NAME} editx (.*) --server \S+\n", done.stdout)
+    assert unload  # what it says is tried where the container has its keys, against the port that it has here
+    command = [sys.executable, "-m", "editx", *unload[1].split(), "--server", f"http://127.0.0.1:{machine.port}"]
+    keys = {"PATH": os.environ["PATH"], "EDITX_API_KEY": "a-key,another"}
+    told = subprocess.run(command, env=keys, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
     assert "running already" in machine.start(EDITX_API_KEY="a-key", IDLE_TIMEOUT="77", EDITX_MAX_BATCH="2").stdout

@@ -16,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from editx.doctor.gpu import LEAST_CAPABILITY
 from editx.engines import layout
 from editx.engines.catalog import catalog
+from editx.settings import Settings
 from tests.deploy.machine import NAME, ROOT, Machine, write_variant
 
 
@@ -104,7 +106,7 @@ def test_a_gpu_that_is_not_there(machine: Machine) -> None:
 
 def test_a_gpu_in_use_is_warned_about_and_its_users_are_named(machine: Machine) -> None:
     """Only warned about: the model is loaded when it is asked for, and the memory may be free by then."""
-    machine.answer("gpus", "0, GPU-aaaa, NVIDIA GeForce RTX 4090, 24564, 6000\n")
+    machine.answer("gpus", "0, GPU-aaaa, NVIDIA GeForce RTX 4090, 24564, 6000, 580.65.06, 8.9\n")
     machine.answer("gpu_users", "4711, /usr/bin/python3, 17000 MiB\n4712, llama-server, 1000 MiB\n")
     done = machine.start()
     assert done.returncode == 0
@@ -117,20 +119,84 @@ def test_a_gpu_in_use_is_warned_about_and_its_users_are_named(machine: Machine) 
 
 
 def test_a_gpu_that_holds_some_variants_only(machine: Machine) -> None:
+    """At this moment, or for good: the server sets aside no more than 90 % of the GPU's memory."""
     write_variant(machine.models, "awq")
-    done = machine.start(GPU_ID=1)
+    small = machine.start("--dry-run", GPU_ID=1)
+    assert small.returncode == 0
+    assert "ok   gpu         1: NVIDIA GeForce RTX 3060" in small.stdout
+    assert "→ too small for base (about 14.0 GB): EditX uses 11.5 GB of it. Choose a larger GPU" in small.stdout
+    assert "at this moment" not in small.stdout
+    machine.answer("gpus", "0, GPU-aaaa, NVIDIA GeForce RTX 4090, 24564, 12000, 580.65.06, 8.9\n")
+    full = machine.start("--dry-run")
+    assert "→ not for every variant at this moment: base takes about 14.0 GB" in full.stdout
+    assert "too small" not in full.stdout
+
+
+def test_a_gpu_that_will_never_hold_what_is_here(machine: Machine) -> None:
+    """Nothing is promised then, and the smaller variants are offered where they would fit."""
+    done = machine.start("--dry-run", GPU_ID=1)
     assert done.returncode == 0
-    assert "ok   gpu         1: NVIDIA GeForce RTX 3060" in done.stdout
-    assert "→ not for every variant at this moment: base takes about 14.0 GB" in done.stdout
+    assert "warn gpu         1: NVIDIA GeForce RTX 3060 has 12.8 GB in all, too little for every" in done.stdout
+    assert "the preview engine answers" in done.stdout
+    assert "→ too small for base (about 14.0 GB)" in done.stdout
+    assert "by then free memory" not in done.stdout
+    assert "awq needs less: mkdir -p" in done.stdout
+    machine.answer("gpus", "0, GPU-aaaa, NVIDIA T400, 4096, 4000, 580.65.06, 7.5\n")
+    smaller = machine.start("--dry-run").stdout
+    assert "NVIDIA T400 has 4.2 GB in all" in smaller
+    assert "awq needs less" not in smaller
 
 
-def test_a_gpu_that_is_too_small(machine: Machine) -> None:
-    machine.answer("gpus", "0, GPU-aaaa, NVIDIA T400, 4096, 4000\n")
-    assert "NVIDIA T400 has 4.2 GB in all; base takes about 14.0 GB" in machine.start().stdout
+@pytest.mark.parametrize(("budget", "fits"), [
+    ("14GB", True), ("14 gb", True), ("13.1GiB", True), ("14000000000", True), ("13.9GB", False), ("12GiB", False),
+])  # fmt: skip
+def test_a_budget_that_is_set_counts_in_place_of_the_share(machine: Machine, budget: str, fits: bool) -> None:
+    machine.answer("gpus", "0, GPU-aaaa, NVIDIA RTX 4000, 14305, 14305, 580.65.06, 8.9\n")  # 15 GB
+    shown = machine.start("--dry-run", EDITX_GPU_MEMORY_BUDGET=budget).stdout
+    assert ("too small for base" not in shown) == fits
+    assert Settings(gpu_memory_budget=budget).gpu_memory_budget >= 14e9 or not fits  # type: ignore[operator]
+
+
+OLD_DRIVER = "0, GPU-aaaa, NVIDIA L4, 23034, 22000, 535.183.01, 8.9\n"
+OLD_GPU = "0, GPU-aaaa, Tesla V100-SXM2-16GB, 16384, 16000, 580.65.06, 7.0\n"
+OLDER_DRIVER = 'Field "compute_cap" is not a valid field to query.\n'
+
+
+@pytest.mark.parametrize(("gpus", "said", "remedy"), [
+    (OLD_DRIVER, "NVIDIA L4 has driver 535.183.01, older than 580", "update the driver; NVIDIA's own packages"),
+    (OLD_GPU, "Tesla V100-SXM2-16GB has compute capability 7.0, less than 7.5", "choose a newer GPU with GPU_ID"),
+    (OLDER_DRIVER, "its driver is older than 580", "update the driver; NVIDIA's own packages"),
+])  # fmt: skip
+def test_a_gpu_that_the_image_cannot_use(machine: Machine, gpus: str, said: str, remedy: str) -> None:
+    """Only warned about where the image is one's own, which may hold another PyTorch."""
+    machine.answer("gpus", gpus)
+    if gpus == OLDER_DRIVER:
+        machine.answer("nvidia-smi.fails", "")
+    shown = refused(machine)
+    assert f"fail gpu         {said}: PyTorch for CUDA 13, as in editx:latest, does not run on it" in shown
+    assert f"→ {remedy}" in shown
+    assert "→ or run without a GPU: --cpu" in shown
+    machine.answer("images.json", json.dumps({"mine:cuda12": "sha256:dddd"}))
+    own = machine.start(IMAGE="mine:cuda12")
+    assert own.returncode == 0, own.stdout
+    assert f"warn gpu         {said}" in own.stdout
+
+
+def test_a_newer_gpu_is_not_taken_for_an_old_one(machine: Machine) -> None:
+    machine.answer("gpus", "0, GPU-aaaa, NVIDIA B200, 183359, 180000, 1000.1, 10.0\n")
+    assert "ok   gpu         0: NVIDIA B200" in machine.start("--dry-run").stdout
+
+
+def test_the_script_and_doctor_ask_the_same_of_a_gpu() -> None:
+    """And both what the pinned build of PyTorch needs."""
+    script = (ROOT / "deploy" / "start" / "machine.sh").read_text("utf-8")
+    major, minor = LEAST_CAPABILITY[13]
+    assert f"LEAST_CAPABILITY={major}.{minor}" in script
+    assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text("utf-8")
 
 
 def test_a_gpu_that_does_not_tell_its_memory(machine: Machine) -> None:
-    machine.answer("gpus", "0, GPU-aaaa, NVIDIA GB10, [N/A], [N/A]\n")
+    machine.answer("gpus", "0, GPU-aaaa, NVIDIA GB10, [N/A], [N/A], 580.65.06, 12.1\n")
     done = machine.start()
     assert done.returncode == 0
     assert "NVIDIA GB10, which does not tell its memory" in done.stdout
@@ -152,6 +218,18 @@ def test_no_models(machine: Machine) -> None:
     assert f"fail models      there is no directory {machine.models}" in shown
     assert f"--volume {machine.models}:/models editx:latest pull --variant base" in shown
     assert "or try the preview engine, which needs none, with --cpu" in shown
+
+
+def test_podman_fetches_them_as_the_user_who_asks(machine: Machine) -> None:
+    """Its users have other numbers inside, unless they are kept; root's podman knows no such thing."""
+    shutil.rmtree(machine.models)
+    machine.remove("docker")
+    machine.install("podman", "engine")
+    machine.install("nvidia-ctk", "nvidia-ctk")
+    machine.answer("cdi", "nvidia.com/gpu=0\n")
+    kept = " --userns=keep-id" if os.geteuid() else ""
+    flags = f'--rm --security-opt label=disable{kept} --user "$(id -u):$(id -g)"'
+    assert f"podman run {flags} --volume {machine.models}:/models editx:latest pull" in refused(machine)
 
 
 def test_an_empty_models_directory(machine: Machine) -> None:

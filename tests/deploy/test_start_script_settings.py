@@ -5,7 +5,9 @@ There is no container engine on the machine this is built on: a recording stand-
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,24 @@ def test_a_file_that_is_not_there(machine: Machine) -> None:
     assert "the settings file nowhere cannot be read" in done.stdout
 
 
+@pytest.mark.parametrize("kind", ["a directory", "a link to nowhere", "a file of somebody else"])
+def test_a_file_beside_the_script_that_cannot_be_read(machine: Machine, kind: str) -> None:
+    """Left out silently, its key would be missing."""
+    path = machine.script.parent / ".env"
+    if kind == "a directory":
+        path.mkdir()
+    elif kind == "a link to nowhere":
+        path.symlink_to(machine.root / "nowhere")
+    else:
+        path.touch(mode=0)
+        if os.access(path, os.R_OK):
+            pytest.skip("root reads everything")
+    done = machine.start()
+    assert done.returncode == 2
+    assert f"error: the settings file {path} cannot be read" in done.stdout
+    assert machine.calls == []
+
+
 def test_the_example_is_taken_as_it_stands(machine: Machine) -> None:
     """With every line that is commented out switched on."""
     text = (ROOT / "deploy" / ".env.example").read_text("utf-8")
@@ -183,8 +203,29 @@ def test_models_are_looked_for_in_the_current_directory(machine: Machine) -> Non
 
 
 def test_the_script_works_by_any_way_to_it(machine: Machine) -> None:
-    """Called by a relative path, and by bash, from elsewhere."""
+    """By a relative path, from its own directory, by bash, by a link to it, and whatever CDPATH says."""
     write_env(machine, "CONTAINER_NAME=found\n")
-    (machine.project / "deploy").symlink_to(machine.script.parent)
-    machine.script = Path("deploy") / machine.script.name
-    assert "--name found" in machine.start("--dry-run").stdout
+    directory = machine.script.parent
+    (machine.project / "deploy").symlink_to(directory)
+    (machine.bin / "start-editx").symlink_to(machine.script)
+    name = machine.script.name
+    for call, where in (
+        ([f"deploy/{name}"], machine.project),
+        ([f"./{name}"], directory),
+        (["bash", name], directory),
+        (["bash", f"deploy/{name}"], machine.root),
+        (["start-editx"], machine.project),
+        ([str(machine.bin / "start-editx")], machine.root),
+    ):
+        for more in ({}, {"CDPATH": f"{machine.root}:{machine.root / 'elsewhere'}"}):
+            done = subprocess.run(
+                [*call, "--dry-run"], env=machine.settings(**more), cwd=where, capture_output=True, text=True
+            )
+            assert "--name found" in done.stdout, (call, where, more, done.stderr)
+
+
+def test_cdpath_does_not_lead_to_other_models(machine: Machine) -> None:
+    (machine.root / "decoy" / "project" / "models").mkdir(parents=True)
+    machine.project = machine.root
+    assert machine.start(PROJECT_DIR="project", CDPATH=machine.root / "decoy").returncode == 0
+    assert f"type=bind,src={machine.models},dst=/models,readonly" in machine.command()
