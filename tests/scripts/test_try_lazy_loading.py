@@ -12,7 +12,7 @@ NAME = "try_lazy_loading.py"
 
 
 def test_every_step_holds_on_the_preview_engine():
-    done = script(NAME, "--idle-timeout", 1)
+    done = script(NAME, "--idle-timeout", 3)
     assert (done.returncode, done.stderr) == (0, "")
     titles = re.findall(r"^\d\. (\w+)", done.stdout, re.MULTILINE)
     assert titles == ["create", "status", "first", "second", "idle", "use", "forced", "shutdown"]
@@ -26,7 +26,7 @@ def test_every_step_holds_on_the_preview_engine():
     first, same, second, third = re.findall(r"it speaks: [\d.]+ s of audio from worker (\d+)", done.stdout)
     assert first == same
     assert len({first, second, third}) == 3
-    assert "unload in 1.0 s" in done.stdout
+    assert re.search(r"unload in [0-3]\.\d s", done.stdout)
     assert done.stdout.rstrip().splitlines()[-1].startswith("Every step held.")
 
 
