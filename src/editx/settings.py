@@ -6,6 +6,7 @@ working directory, where there is one), defaults.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from platformdirs import user_data_path
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from editx.errors import InvalidRequest
@@ -35,8 +36,20 @@ def _words(value: object) -> object:
     return [word for word in re.split(r"[,\s]+", value) if word] if isinstance(value, str) else value
 
 
+def _proxies(addresses: list[str]) -> list[str]:
+    """Raises ValueError naming the first that is no address, network or *."""
+    for address in addresses:
+        if address != "*":
+            try:
+                ipaddress.ip_network(address)
+            except ValueError as error:
+                raise ValueError(f"an address such as 127.0.0.1, a network such as 10.0.0.0/8, or *; {error}") from None
+    return ["*"] if "*" in addresses else addresses
+
+
 Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0)]
 Words = Annotated[list[str], NoDecode, BeforeValidator(_words)]
+Proxies = Annotated[Words, AfterValidator(_proxies)]
 Secrets = Annotated[list[SecretStr], NoDecode, BeforeValidator(_words)]
 
 
@@ -86,6 +99,10 @@ class Settings(BaseSettings):
     )
     cors_origins: Words = Field(
         default_factory=list, description="Web origins that may call the API, separated by commas; * for all."
+    )
+    trusted_proxies: Proxies = Field(
+        default_factory=lambda: ["127.0.0.1"],
+        description="Addresses or networks of proxies whose X-Forwarded headers count, separated by commas; * for all.",
     )
     max_body: Bytes = Field(100_000_000, description="Most bytes of one request body.")
     max_audio_seconds: float = Field(300.0, gt=0, description="Most seconds of one uploaded recording.")
@@ -147,14 +164,21 @@ def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def default_of(name: str) -> str:
+    """The default of a setting as it would be typed; empty where it has none, or the machine decides it."""
+    default = Settings.model_fields[name].get_default(call_default_factory=True)
+    if default is None or name == "data_dir":
+        return ""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return ",".join(default) if isinstance(default, list) else str(default)
+
+
 def settings_table() -> str:
     """A Markdown table of all settings, as the documentation shows it."""
     rows = ["| flag | variable | default | meaning |", "|---|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        default = field.get_default(call_default_factory=True)
-        if name == "data_dir":
-            default = "the user's data directory"
-        flag = f"{flag_of(name)} / {flag_of('no_' + name)}" if default is True else flag_of(name)
-        shown = "" if default in (None, []) else str(default).lower() if isinstance(default, bool) else str(default)
+        flag = f"{flag_of(name)} / {flag_of('no_' + name)}" if field.default is True else flag_of(name)
+        shown = "the user's data directory" if name == "data_dir" else default_of(name)
         rows.append(f"| `{flag}` | `EDITX_{name.upper()}` | {shown} | {field.description} |")
     return "\n".join(rows) + "\n"

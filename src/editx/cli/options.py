@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 from pydantic.fields import FieldInfo
 
-from editx.settings import Settings, flag_of, load_settings
+from editx.settings import Settings, default_of, flag_of, load_settings
 
 ALL_SETTINGS = tuple(Settings.model_fields)
 ENGINE_SETTINGS = (
@@ -95,11 +95,10 @@ def _option(name: str, annotation: Any) -> inspect.Parameter:
 def _flag(name: str) -> Any:
     """The option of one setting. Values stay text: the settings model is what checks them, wherever they come from."""
     field = Settings.model_fields[name]
-    default = field.get_default(call_default_factory=True)
-    if isinstance(default, bool):
-        flag = f"{flag_of(name)}/{flag_of('no_' + name)}" if default else flag_of(name)
+    if isinstance(field.default, bool):
+        flag = f"{flag_of(name)}/{flag_of('no_' + name)}" if field.default else flag_of(name)
         return Annotated[bool | None, typer.Option(flag, help=field.description, show_default=False)]
-    shown = "" if default in (None, []) or name == "data_dir" else f"  [default: {default}]"
+    shown = f"  [default: {default}]" if (default := default_of(name)) else ""
     return Annotated[
         str | None, typer.Option(flag_of(name), help=f"{field.description}{shown}", metavar=_metavar(field))
     ]

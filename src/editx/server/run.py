@@ -33,6 +33,7 @@ def serve(settings: Settings) -> None:
         create_app(settings, page),
         log_config=None,
         access_log=False,
+        forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
         server_header=False,
     )
