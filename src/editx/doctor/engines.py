@@ -8,6 +8,7 @@ import socket
 
 import numpy as np
 
+from editx import remedies
 from editx.audio.clip import Clip
 from editx.audio.codec import Decoder, encode
 from editx.audio.launched import launched
@@ -35,10 +36,10 @@ def check_preview_engine() -> Check:
     name = "preview engine"
     missing = _missing(PREVIEW_PACKAGES)
     if missing:
-        return Check(name, "fail", f"missing packages: {', '.join(missing)}", "run `make install`")
+        return Check(name, "fail", f"missing packages: {', '.join(missing)}", remedies.install())
     said = complaint(_SPEAK)
     if said:
-        return Check(name, "fail", f"espeak-ng does not speak: {said}", "run `make install` again")
+        return Check(name, "fail", f"espeak-ng does not speak: {said}", f"{remedies.install()} again")
     return Check(name, "ok", f"espeak-ng speaks; pyworld {_version('pyworld', 'pyworld-prebuilt')}")
 
 
@@ -47,10 +48,10 @@ def check_native_engine() -> Check:
     name = "native engine"
     missing = _missing(NATIVE_PACKAGES)
     if missing:
-        return Check(name, "warn", f"missing packages: {', '.join(missing)}", "run `make install EXTRAS=step`")
+        return Check(name, "warn", f"missing packages: {', '.join(missing)}", remedies.install("step"))
     said = complaint(f"import {', '.join(NATIVE_PACKAGES)}")
     if said:
-        return Check(name, "warn", f"its packages cannot be imported: {said}", "run `make install EXTRAS=step` again")
+        return Check(name, "warn", f"its packages cannot be imported: {said}", f"{remedies.install('step')} again")
     return Check(name, "ok", f"its packages can be imported: {', '.join(NATIVE_PACKAGES)}")
 
 
@@ -101,11 +102,11 @@ def check_decoder(zygote: bool) -> Check:
             try:
                 heard = decoder.decode(encode(tone, kind))
             except EditXError as error:
-                return Check(name, "fail", f"{kind}: {error.message}", "run `make install` again")
+                return Check(name, "fail", f"{kind}: {error.message}", f"{remedies.install()} again")
             likeness = _strongest(heard)
             if abs(likeness - TONE_HZ) > TONE_HZ * (1 - LEAST_LIKENESS):
                 return Check(
-                    name, "fail", f"{kind}: {TONE_HZ:g} Hz came back as {likeness:g} Hz", "run `make install` again"
+                    name, "fail", f"{kind}: {TONE_HZ:g} Hz came back as {likeness:g} Hz", f"{remedies.install()} again"
                 )
     return Check(name, "ok", f"decodes {', '.join(DECODED)} in a process of its own; no ffmpeg program is needed")
 

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from editx import remedies
+from editx.container import ROOT, container
 from editx.doctor.check import Check, gb
-from editx.doctor.container import ROOT, container
 
 LEAST_CAPABILITY = {12: (5, 0), 13: (7, 5)}
 """The oldest GPUs that builds of torch for a major version of CUDA have code for."""
@@ -147,7 +148,7 @@ def check_torch(torch: Torch | None, driver: Driver) -> Check:
     """Whether this torch can use these GPUs: by its build, the driver and their compute capability."""
     name = "torch"
     if torch is None:
-        return Check(name, "warn", "not installed; the native engine needs it", "run `make install EXTRAS=step`")
+        return Check(name, "warn", "not installed; the native engine needs it", remedies.install("step"))
     facts = {"version": torch.version, "cuda": torch.cuda and _dotted(torch.cuda)}
     if torch.cuda is None:
         if driver.cards:

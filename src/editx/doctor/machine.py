@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 
 import editx
+from editx.container import ROOT, container, memory_left, memory_limit
 from editx.doctor.check import Check, Status, gb
-from editx.doctor.container import ROOT, container, memory_left, memory_limit
 
 PYTHON_NEEDED = (3, 11)
 LOW_DISK_BYTES = 2 * 10**9

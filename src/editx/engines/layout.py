@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from editx import remedies
 from editx.engines.shards import indexed_files
 from editx.errors import LoadFailed
 
@@ -157,7 +158,7 @@ def is_pointer(path: Path) -> bool:
 
 def remedy(variant: str, model_path: Path) -> str:
     """What to do about files that are missing or damaged."""
-    return f"fetch them with `editx pull --variant {variant} --model-path {model_path}`"
+    return remedies.fetch(variant, model_path)
 
 
 def _what_is_wrong(path: Path) -> str:

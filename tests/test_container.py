@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from editx.doctor.container import container, memory_left, memory_limit
+from editx.container import container, memory_left, memory_limit
 from editx.doctor.machine import check_container, check_memory
 
 MIB = 2**20
