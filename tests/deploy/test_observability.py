@@ -29,6 +29,7 @@ ALERTS = [
 ]
 SHOWN = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
 WATCHED = [rule["expr"] for rule in ALERTS]
+FIRING = Path(__file__).with_name("alerts.test.yml")
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +149,19 @@ def test_alerts_say_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> None:
         assert setting.lower() in Settings.model_fields
     labels = set(re.findall(r"\$labels\.(\w+)", told["summary"]))
     assert labels <= promql.read(rule["expr"]).grouped | ADDED_BY_PROMETHEUS
+
+
+@pytest.mark.parametrize("arguments", [
+    ["check", "rules", OBSERVABILITY / "alerts.yml"],
+    ["check", "config", "--syntax-only", OBSERVABILITY / "prometheus.yml"],
+    ["test", "rules", FIRING],
+], ids=lambda arguments: "-".join(arguments[:2]))  # fmt: skip
+def test_prometheus_own_tool_agrees(arguments: list[str | Path]) -> None:
+    done = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "FAILED" not in done.stdout
+
+
+def test_every_alert_is_made_to_fire() -> None:
+    fired = re.findall(r'alertname="(\w+)"', FIRING.read_text("utf-8"))
+    assert {rule["alert"] for rule in ALERTS} == set(fired)
