@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from editx.doctor.check import Check
-from editx.doctor.engines import check_decoder, check_native_engine, check_preview_engine, check_zygote
+from editx.doctor.engines import (
+    check_compiler,
+    check_decoder,
+    check_native_engine,
+    check_preview_engine,
+    check_zygote,
+)
 from editx.doctor.gpu import check_gpu, check_torch, installed_torch, read_driver
 from editx.doctor.machine import (
     check_clock,
@@ -64,6 +70,8 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield check_gpu(driver, settings.device)
     yield check_torch(torch, driver)
     place = Place(settings, driver, torch, works=native.status == "ok")
+    if place.on_gpu:
+        yield check_compiler()
     serving = _serving(settings)
     main_memory, unusable = 0, ""
     for spec in _catalog(settings):

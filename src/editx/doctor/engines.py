@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
+import shutil
 import socket
+import sysconfig
+from pathlib import Path
 
 import numpy as np
 
@@ -53,6 +57,18 @@ def check_native_engine() -> Check:
     if said:
         return Check(name, "warn", f"its packages cannot be imported: {said}", f"{remedies.install('step')} again")
     return Check(name, "ok", f"its packages can be imported: {', '.join(NATIVE_PACKAGES)}")
+
+
+def check_compiler() -> Check:
+    """The kernel of `bnb` for GPUs is made where it runs, with a C compiler and Python's headers."""
+    name = "compiler"
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    headers = Path(sysconfig.get_path("include"))
+    wanted = [*([] if compiler else ["C compiler"]), *([] if (headers / "Python.h").exists() else ["Python.h"])]
+    if wanted:
+        detail = f"there is no {' and no '.join(wanted)}: `bnb` works without its kernel, much slower"
+        return Check(name, "warn", detail, "install them (Debian, Ubuntu: gcc, libc6-dev and python3-dev)")
+    return Check(name, "ok", f"{compiler} and {headers}, for the kernel of `bnb`")
 
 
 def _missing(modules: tuple[str, ...]) -> list[str]:
