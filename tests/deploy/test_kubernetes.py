@@ -47,6 +47,11 @@ def test_probes_are_answered_and_wake_nothing(container: dict[str, Any], probe: 
     assert server.status()["loads"] == loads
 
 
+def test_a_full_queue_takes_no_pod_out(container: dict[str, Any]) -> None:
+    """/readyz answers 503 then; clients of the only pod shall be told 429 by it, not find nobody there."""
+    assert container["readinessProbe"]["httpGet"] == container["livenessProbe"]["httpGet"]
+
+
 def test_nobody_is_root_and_nothing_is_written_but_volumes(pod: dict[str, Any], container: dict[str, Any]) -> None:
     user = pod["securityContext"]
     final = read((DEPLOY / "Dockerfile").read_text("utf-8"), {}).stages[-1]

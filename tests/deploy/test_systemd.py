@@ -43,6 +43,11 @@ def test_systemd_would_say_what_it_does_not_understand(unit: Path) -> None:
     assert "whatever" in analyzed("verify", str(unit)).stderr
 
 
+def test_the_device_of_cuda_is_made_with_the_rights_for_it_where_there_is_a_driver() -> None:
+    (made,) = re.findall(r"^ExecStartPre=(\S+)", UNIT.read_text("utf-8"), re.MULTILINE)
+    assert made == "+-/usr/bin/nvidia-modprobe"  # as root, and no matter if there is none
+
+
 def test_little_is_exposed(unit: Path) -> None:
     done = analyzed("security", "--offline=yes", "--no-pager", str(unit))
     assert done.returncode == 0, done.stderr
