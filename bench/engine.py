@@ -143,6 +143,8 @@ def decode_step(machine: Machine) -> Iterator[Row]:
     randomise(model, random)
     layer, plain = model.model.layers[0], PlainLayer(PlainSizes(), dtype=machine.dtype, device=machine.device)
     plain.fill(layer.state_dict())
+    weights = sum(parameter.nbytes for parameter in layer.parameters())
+    model.prepare()
     ids = torch.randint(0, 320, (CONTEXT,), generator=random, device=machine.device)
     cache = model.new_cache(1)
     prefill(model, ids[:-1], cache, 0)
@@ -155,7 +157,7 @@ def decode_step(machine: Machine) -> Iterator[Row]:
         lambda: layer(x, 0, window, bias),
         lambda: plain(x, past)[0],
         atol=2e-2,
-        read=sum(parameter.nbytes for parameter in layer.parameters()) + past[0].nbytes + past[1].nbytes,
+        read=weights + past[0].nbytes + past[1].nbytes,
     )
 
 

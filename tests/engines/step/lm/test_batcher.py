@@ -349,16 +349,16 @@ def test_closing_ends_everything() -> None:
 def test_a_failure_reaches_those_who_are_in_and_the_next_ones_are_served(alone: list[list[int]]) -> None:
     model = small.model()
     served = LanguageModel(model, max_batch=2, layout=LAYOUT)
-    layer = model.model.layers[1]
-    broken = layer.mlp.down_proj.weight
+    norm = model.model.layers[1].post_attention_layernorm
+    whole = norm.weight
     first = ask(served, 2, max_new=400)
     blocks = iter(first)
     next(blocks)
-    layer.mlp.down_proj.weight = torch.nn.Parameter(torch.zeros(3, 3), requires_grad=False)
+    norm.weight = torch.nn.Parameter(torch.zeros(3), requires_grad=False)
     with pytest.raises(EngineFault, match="the language model failed"):
         for _ in blocks:
             pass
-    layer.mlp.down_proj.weight = broken
+    norm.weight = whole
     assert served.wait_idle(WAIT_S)
     assert ids(ask(served, 1)) == alone[1]
     served.close()

@@ -23,6 +23,7 @@ def test_a_decode_step_with_a_long_context() -> None:
     randomise(model, random)
     layer, plain = model.model.layers[0], PlainLayer(PlainSizes(), dtype=torch.float32)
     plain.fill(layer.state_dict())
+    model.prepare()
     ids = torch.randint(0, 320, (CONTEXT,), generator=random)
     cache = model.new_cache(1)
     prefill(model, ids[:-1], cache, 0)

@@ -6,10 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def packable(weight: Tensor) -> bool:
-    """Whether oneDNN can keep this weight in its own blocked layout, which saves packing it on every call."""
-    return weight.device.type == "cpu" and weight.dtype == torch.float32 and torch.backends.mkldnn.is_available()
+from editx.engines.step.packed import packable
 
 
 class ConvKernel:

@@ -159,7 +159,7 @@ class Flow(nn.Module):
             width=dit.hidden_size,
             capacity=prompt_frames + self.options.context_frames + 2 * max(self.options.chunk_frames),
             device=self.device,
-            dtype=self.encoder_proj.weight.dtype,
+            dtype=self.encoder_proj.dtype,
         )
 
     def _mu(self, encoded_btd: Tensor) -> Tensor:

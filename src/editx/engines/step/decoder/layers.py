@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from editx.engines.step.decoder.conv_kernel import ConvKernel, packable
+from editx.engines.step.decoder.conv_kernel import ConvKernel
+from editx.engines.step.packed import PackedMatrix, packable
 
 
 def parameter(*shape: int) -> nn.Parameter:
@@ -27,7 +28,7 @@ class Linear(nn.Module):
         self.inputs, self.outputs = inputs, outputs
         self.weight = parameter(outputs, inputs)
         self.bias = parameter(outputs) if bias else None
-        self._packed = False
+        self._packed: PackedMatrix | None = None
 
     @classmethod
     def joined(cls, *layers: Linear) -> Linear:
@@ -39,22 +40,21 @@ class Linear(nn.Module):
         joined.bias = nn.Parameter(torch.cat([cast("Tensor", layer.bias) for layer in layers]), requires_grad=False)
         return joined
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the layer computes in; what is packed is float32."""
+        return self.weight.dtype if self._packed is None else torch.float32
+
     def pack(self) -> None:
         """Replace the weight by its packed copy. From here on the layer only runs."""
-        if self._packed or not packable(self.weight):
-            return
-        packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), 1024)
-        # A packed tensor has no storage that nn.Parameter or state_dict could read.
-        del self.weight
-        self.__dict__["weight"] = packed
-        self._packed = True
+        if self._packed is None and packable(self.weight):
+            self._packed = PackedMatrix(self.weight, rows=1024)
+            del self.weight
 
     def forward(self, x: Tensor, *, gelu: bool = False) -> Tensor:
         """x (..., in) -> (..., out) in the weight's dtype; with `gelu`, followed by the tanh approximation of GELU."""
-        if self._packed:
-            kind, how = ("gelu", "tanh") if gelu else ("none", "")
-            packed: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, kind, [], how)
-            return packed
+        if self._packed is not None:
+            return self._packed.multiply(x, self.bias, gelu=gelu)
         y = F.linear(x.to(self.weight.dtype), self.weight, self.bias)
         return F.gelu(y, approximate="tanh") if gelu else y
 

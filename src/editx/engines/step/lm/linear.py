@@ -13,18 +13,26 @@ from editx.engines.step.lm.config import Quantization
 from editx.engines.step.lm.int4 import Int4Linear
 from editx.engines.step.lm.int4_kernel import KernelWeights
 from editx.engines.step.lm.nf4 import Nf4Linear
+from editx.engines.step.packed import PackedMatrix, packable
 
 
 class Linear(torch.nn.Module):
-    """x W^T with plain weights; key `weight`, (out_features, in_features)."""
+    """x W^T with plain weights; key `weight`, (out_features, in_features), until it is packed."""
 
     def __init__(self, in_features: int, out_features: int, *, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__()
         weight = torch.empty(out_features, in_features, device=device, dtype=dtype)
         self.weight = torch.nn.Parameter(weight, requires_grad=False)
+        self._packed: PackedMatrix | None = None
+
+    def pack(self) -> None:
+        """Replace the weight by a packed copy, where the device has such a layout. From here on it only runs."""
+        if self._packed is None and packable(self.weight):
+            self._packed = PackedMatrix(self.weight, rows=1)
+            del self.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight)
+        return F.linear(x, self.weight) if self._packed is None else self._packed.multiply(x)
 
 
 Projection = Linear | Int4Linear | Nf4Linear
@@ -60,8 +68,8 @@ class Together(Protocol):
 
     def __call__(self, x: Tensor) -> Tensor: ...
 
-    def prepare(self) -> None:
-        """Called once, when all weights are there and have been prepared."""
+    def prepare(self, *, pack: bool) -> None:
+        """Called once, when all weights are there. `pack`: whether to pack plain ones, after which they only run."""
         ...
 
 
@@ -74,8 +82,10 @@ class Apart:
     def __call__(self, x: Tensor) -> Tensor:
         return torch.cat([part(x) for part in self.parts], dim=-1)
 
-    def prepare(self) -> None:
-        """Nothing to do."""
+    def prepare(self, *, pack: bool) -> None:
+        for part in self.parts:
+            if pack and isinstance(part, Linear):
+                part.pack()
 
 
 class Joined:
@@ -87,15 +97,22 @@ class Joined:
         self.ends = [0]
         for part in parts:
             self.ends.append(self.ends[-1] + part.weight.shape[0])
+        self._packed: PackedMatrix | None = None
         self._join()
 
     def __call__(self, x: Tensor) -> Tensor:
+        if self._packed is not None:
+            return self._packed.multiply(x)
         if not self._whole():
             self._join()
         return F.linear(x, self.weight)
 
-    def prepare(self) -> None:
-        """Nothing to do: the matrix was filled through its views."""
+    def prepare(self, *, pack: bool) -> None:
+        if pack and self._packed is None and packable(self.weight):
+            self._packed = PackedMatrix(self.weight, rows=1)
+            del self.weight
+            for part in self.parts:
+                del part.weight
 
     def _whole(self) -> bool:
         """Whether the parameters still are the views: moving a module to a device or a dtype replaces them."""
@@ -123,7 +140,7 @@ class JoinedInt4(Apart):
     def __call__(self, x: Tensor) -> Tensor:
         return super().__call__(x) if self._whole is None else self._whole.multiply(x)
 
-    def prepare(self) -> None:
+    def prepare(self, *, pack: bool) -> None:
         laid_out = [part.laid_out for part in self.int4_parts if part.laid_out is not None]
         if self._whole is None and len(laid_out) == len(self.int4_parts):
             self._whole = KernelWeights.join(laid_out)

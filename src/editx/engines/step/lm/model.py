@@ -10,7 +10,7 @@ from editx.engines.step.lm.attention import DistanceBias, RMSNorm, attend
 from editx.engines.step.lm.cache import KeyValueCache, Window
 from editx.engines.step.lm.config import LanguageModelConfig
 from editx.engines.step.lm.int4 import Int4Linear
-from editx.engines.step.lm.linear import Projection, projection, together
+from editx.engines.step.lm.linear import Linear, Projection, projection, together
 from editx.engines.step.lm.nf4 import Nf4Linear, checkpoint_key
 from editx.engines.step.lm.switches import Switches
 
@@ -178,18 +178,25 @@ class Step1(nn.Module):
         return self._bias
 
     def prepare(self) -> None:
-        """Lay quantised weights out for their kernels; call once, after the weights are filled in.
+        """Lay weights out for their kernels; call once, after they are filled in. On the CPU the model then only runs:
+        `state_dict` lacks what was packed, and it cannot be moved.
 
         Raises LoadFailed, naming the projection, for a stated shape that is not the model's.
         """
         for name, module in self.named_modules():
             if isinstance(module, Int4Linear | Nf4Linear):
                 module.prepare(name)
+        pack = self.switches.packed_weights
         for module in self.modules():
             if isinstance(module, Attention):
-                module.qkv.prepare()
+                projections, last = module.qkv, module.o_proj
             elif isinstance(module, FeedForward):
-                module.gate_up.prepare()
+                projections, last = module.gate_up, module.down_proj
+            else:
+                continue
+            projections.prepare(pack=pack)
+            if pack and isinstance(last, Linear):
+                last.pack()
 
     def new_cache(self, rows: int, max_tokens: int | None = None) -> KeyValueCache:
         """Room for `rows` sequences, on the model's device and in its dtype."""

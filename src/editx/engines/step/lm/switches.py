@@ -11,6 +11,8 @@ class Switches:
 
     joined_projections: bool = True
     """q, k and v in one product, gate and up in one."""
+    packed_weights: bool = True
+    """Keep plain fp32 weights on the CPU in the layout that its library multiplies them in."""
     fused_norm: bool = True
     """One kernel per RMS norm in reduced precision off the CPU; its one rounding differs from the reference's two."""
     quantized_kernels: bool = True
