@@ -9,12 +9,18 @@ NPM    := $(shell command -v npm 2>/dev/null || echo $(CURDIR)/$(BIN)/npm)
 EXTRAS ?= $(if $(or $(shell nvidia-smi -L 2>/dev/null),$(wildcard $(EDITX_MODEL_PATH)/Step-Audio-EditX*)),step)
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# Given to a Python, ends well if it is new enough.
+RECENT := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+
 .PHONY: install serve test lint bench demo docs screenshots fresh clean
 
 install: $(VENV)/.installed$(EXTRAS)
 
 $(VENV)/.installed$(EXTRAS): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) $(RECENT) 2>/dev/null || $(BIN)/python $(RECENT) 2>/dev/null || { \
+		echo "EditX needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1 || true): name another," \
+			"such as make serve PYTHON=python3.11" >&2; exit 1; }
+	$(BIN)/python $(RECENT) 2>/dev/null || $(PYTHON) -m venv $$(test ! -x $(BIN)/python || echo --clear) $(VENV)
 	$(PIP) -e ".$(if $(EXTRAS),[$(EXTRAS)])"
 	touch $@
 
