@@ -7,7 +7,8 @@
 #   scripts/fresh.sh image --build-arg DEVICE=cuda
 #
 # Needs root (chroot and mounts), debootstrap, git and python3. Package mirrors are those that apt and pip use here.
-# What it makes lies in memory where there is plenty of it, else under $TMPDIR (default /var/tmp), and is gone afterwards.
+# What it makes lies in memory where there is plenty of it, else under $TMPDIR (default /var/tmp), and is gone afterwards;
+# the bare Debian stays for the next time, in ~/.cache/editx/debian-12-minbase.tar.
 set -euo pipefail
 
 PLENTY_KB=$((12 * 1024 * 1024))
