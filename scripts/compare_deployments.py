@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import platform
@@ -33,6 +34,8 @@ from process_memory import MB, Memory, tree_memory
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.running import RunningServer
+
+from editx.cli.native import PACKAGES
 
 TEXT = "Good morning. This is the sentence that every deployment says."
 IDLE_TIMEOUT_S = 2.0
@@ -63,17 +66,20 @@ class Latency:
 class Deployment:
     """What was measured of so many servers with one variant.
 
-    `ready_s`: from the start until requests are accepted and, where models are kept, all are loaded. `load_s`: the
-    median load. `first`: the first request of all; `warm`: the median of those that follow at once; `after_idle`: the
-    median of those to a server that was left alone. `idle`: memory once the idle time has passed after a use;
-    `in_use`: the most that was seen while two requests at a time were answered. `copies_…`: models loaded then.
+    `ready_s`: from the start until requests are accepted and, where models are kept, all are loaded. `first_load_s`:
+    the first load of a server, which also converts weights; the median where several load at once. `later_load_s`: the
+    median of all further ones, None where there are none. `first`: the first request of all; `warm`: the median of
+    those that follow at once; `after_idle`: the median of those to a server that was left alone. `idle`: memory once
+    the idle time has passed after a use; `in_use`: the most that was seen while two requests at a time were answered.
+    `copies_…`: models loaded then.
     """
 
     name: str
     variant: str
     servers: int
     ready_s: float
-    load_s: float
+    first_load_s: float
+    later_load_s: float | None
     first: Latency
     warm: Latency
     after_idle: Latency
@@ -94,7 +100,7 @@ def measure(variant: str, root: Path, flags: list[str], times: int, *, resident:
         ready = time.perf_counter() - began
         server = servers[0]
         first = speak(server, variant)
-        loads = [load_seconds(server, variant)]
+        first_load = statistics.median(load_seconds(each, variant) for each in servers)
         warm = median([speak(server, variant) for _ in range(times)])
         for other in servers[1:]:
             speak(other, variant)
@@ -106,7 +112,7 @@ def measure(variant: str, root: Path, flags: list[str], times: int, *, resident:
         else:
             wait_unloaded(server, variant)
         idle, copies_idle = memory_of(servers), loaded(servers, variant)
-        later = []
+        later, loads = [], []
         for _ in range(times):
             later.append(speak(server, variant))
             if not resident:
@@ -114,8 +120,8 @@ def measure(variant: str, root: Path, flags: list[str], times: int, *, resident:
                 server.client.post(f"/api/v1/models/{variant}/unload").raise_for_status()
         name = "two servers, models resident" if resident else "one server, model on demand"
         return Deployment(
-            name, variant, count, ready, statistics.median(loads), first, warm, median(later), idle, peak[0],
-            copies_idle, copies,
+            name, variant, count, ready, first_load, statistics.median(loads) if loads else None, first, warm,
+            median(later), idle, peak[0], copies_idle, copies,
         )  # fmt: skip
 
 
@@ -220,6 +226,9 @@ def deployment_table(two: Deployment, one: Deployment) -> str:
     def memory(found: Memory) -> str:
         return f"{found.pss / MB:.0f} MB ({found.rss / MB:.0f} MB)"
 
+    def first_load(it: Deployment) -> str:
+        return f"{it.first_load_s:.3f} s" + (f", {it.servers} at once" if it.servers > 1 else "")
+
     rows: list[tuple[str, Callable[[Deployment], object]]] = [
         ("containers (here: servers)", lambda it: it.servers),
         ("ports", lambda it: it.servers),
@@ -230,7 +239,8 @@ def deployment_table(two: Deployment, one: Deployment) -> str:
         ("memory in use, PSS (RSS)", lambda it: memory(it.in_use)),
         ("memory idle, PSS (RSS)", lambda it: memory(it.idle)),
         ("start to ready", lambda it: f"{it.ready_s:.2f} s"),
-        ("loading the model", lambda it: f"{it.load_s:.3f} s"),
+        ("first load", first_load),
+        ("later load", lambda it: "none" if it.later_load_s is None else f"{it.later_load_s:.3f} s"),
         ("first request after the start", lambda it: it.first),
         ("warm request", lambda it: it.warm),
         ("request after idle time", lambda it: it.after_idle),
@@ -244,13 +254,13 @@ def cold_start_table(ones: list[Deployment], found: list[idle_times.Outcome]) ->
     """Markdown: what a cold start costs, and what that is for a request on average at the rarest and densest."""
     shares = [outcome.cold_share for outcome in found]
     lines = [
-        "| variant | load | first audio, warm | first audio, cold | added to a request on average |",
+        "| variant | later load | first audio, warm | first audio, cold | added to a request on average |",
         "|---|---|---|---|---|",
     ]
     for one in ones:
         added = one.after_idle.first_audio_s - one.warm.first_audio_s
         lines.append(
-            f"| {one.variant} | {one.load_s:.3f} s | {one.warm.first_audio_s:.2f} s | "
+            f"| {one.variant} | {one.later_load_s:.3f} s | {one.warm.first_audio_s:.2f} s | "
             f"{one.after_idle.first_audio_s:.2f} s | {min(shares) * added:.3f} to {max(shares) * added:.3f} s |"
         )
     return "\n".join(lines)
@@ -297,10 +307,17 @@ def main() -> None:
     given = parser.parse_args()
     if given.times < 1:
         parser.error("--times must be at least 1")
+    variants = given.variant or ["lite", "base"]
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if "base" in variants and missing:
+        parser.error(
+            f"for base {' and '.join(missing)} must be there: `make install EXTRAS=step`; or measure the preview "
+            "engine alone, with --variant lite"
+        )
     pairs = []
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
-        for variant in given.variant or ["lite", "base"]:
+        for variant in variants:
             flags = ["--model-path", str(root / "models"), "--device", "cpu", "--default-variant", variant]
             if variant == "base":
                 from editx.engines.step.synth.checkpoint import write_checkpoint

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import compare_deployments
@@ -42,10 +45,16 @@ def test_two_resident_servers_hold_two_models_and_the_one_gives_its_model_back(c
     assert one["idle"]["pss"] < one["in_use"]["pss"]
     assert one["idle"]["pss"] < two["idle"]["pss"]
     for deployment in (two, one):
-        assert 0 < deployment["load_s"] < 60
+        assert 0 < deployment["first_load_s"] < 60
         assert deployment["idle"]["pss"] <= deployment["idle"]["rss"]
         for request in ("first", "warm", "after_idle"):
             assert 0 < deployment[request]["first_audio_s"] <= deployment[request]["complete_s"]
+
+
+def test_loads_are_compared_with_their_like(compared: dict[str, Any]):
+    two, one = compared["deployments"]
+    assert two["later_load_s"] is None, "what is never unloaded is loaded once"
+    assert 0 < one["later_load_s"] < 60
 
 
 def test_idle_times_agree_with_the_formula(compared: dict[str, Any]):
@@ -75,14 +84,26 @@ def test_the_tables_show_the_same_figures(compared: dict[str, Any]):
     report = compare_deployments.report([(two, one)], found)
     rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", report, re.MULTILINE))
     warm, cold = one.warm.first_audio_s, one.after_idle.first_audio_s
-    assert f"| lite | {one.load_s:.3f} s | {warm:.2f} s | {cold:.2f} s | " in report
+    assert f"| lite | {one.later_load_s:.3f} s | {warm:.2f} s | {cold:.2f} s | " in report
     assert rows["loaded models, idle"] == "2 | 0"
     assert rows["start to ready"] == f"{two.ready_s:.2f} s | {one.ready_s:.2f} s"
+    assert rows["first load"] == f"{two.first_load_s:.3f} s, 2 at once | {one.first_load_s:.3f} s"
+    assert rows["later load"] == f"none | {one.later_load_s:.3f} s"
     assert rows["warm request"] == f"{two.warm} | {one.warm}"
     for idle_time in ("60 s", "300 s", "600 s", "1800 s", "always on"):
         assert len(re.findall(r"\d+% cold, held \d+%", rows[idle_time])) == len(idle_times.PATTERNS)
     for what in compared["not_measured"]:
         assert f"- {what}" in report
+
+
+def test_what_base_lacks_is_said_before_anything_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    done = script("compare_deployments.py")
+    assert done.returncode == 2
+    assert "for base torch must be there: `make install EXTRAS=step`" in done.stderr
+    assert "--variant lite" in done.stderr
+    assert "measuring" not in done.stderr
 
 
 def test_a_median_of_nothing_is_refused():
