@@ -100,7 +100,8 @@ def test_weights_that_are_not_whole_are_told_from_weights(editx: CommandLine, na
     (awq / "model.safetensors").unlink(missing_ok=True)
     shards = {"one": "model-00001-of-00002.safetensors", "two": "model-00002-of-00002.safetensors"}
     (awq / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
-    found = editx.json("doctor", "--port", 0, "--gpu-memory-budget", "1GB", code=1)
+    budget = ("--gpu-memory-budget", "1GB")
+    found = editx.json("doctor", "--port", 0, *budget)
     seen = checks(found)
     pointer, missing, whole = (seen[f"weights {name}"] for name in ("base", "awq", "bnb"))
     assert "flow.pt is a git-LFS pointer, not the file itself" in pointer["detail"]
@@ -109,11 +110,13 @@ def test_weights_that_are_not_whole_are_told_from_weights(editx: CommandLine, na
         assert f"{shard} is missing" in missing["detail"]
     assert whole["facts"]["state"] == "complete"
     assert whole["remedy"] == "raise --gpu-memory-budget, or use a smaller variant"
-    # The first variant that is whole answers by default, and the server would refuse to load it.
-    assert seen["would serve"]["status"] == "fail"
-    refused = editx.error(
-        "clone", "hello", "--out", "out.wav", "--voice", "alloy", "--gpu-memory-budget", "1GB", code=6
-    )
+    # The first variant that is whole and has room answers by default; one that is named must have it.
+    assert found["variant"] == "lite"
+    clone = ("clone", "hello", "--out", "out.wav", "--voice", "alloy", *budget)
+    assert b"variant lite" in editx(*clone).stdout
+    named = editx.json("doctor", "--port", 0, *budget, "--default-variant", "bnb", code=1)
+    assert checks(named)["would serve"]["status"] == "fail"
+    refused = editx.error(*clone, "--force", "--variant", "bnb", code=6)
     assert "bnb is believed to take" in refused
 
 

@@ -72,7 +72,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     place = Place(settings, driver, torch, works=native.status == "ok")
     if place.on_gpu:
         yield check_compiler()
-    serving = _serving(settings)
+    serving = _serving(place)
     main_memory, unusable = 0, ""
     for spec in _catalog(settings):
         if spec.name not in WEIGHT_DIRECTORIES:
@@ -86,12 +86,12 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield check_serving(settings, serving, unusable)
 
 
-def _serving(settings: Settings) -> VariantSpec | None:
+def _serving(place: Place) -> VariantSpec | None:
     """The variant a request that names none would get, None when its files are not here."""
-    specs = _catalog(settings)
-    if settings.default_variant == "auto":
-        return first_available(specs)
-    found = find(specs, settings.default_variant)
+    specs = _catalog(place.settings)
+    if place.settings.default_variant == "auto":
+        return first_available(tuple(spec for spec in specs if not place.refusal(spec)))
+    found = find(specs, place.settings.default_variant)
     return found if found is not None and found.available else None
 
 
