@@ -11,6 +11,7 @@ from pathlib import Path
 
 from editx.engines.layout import TOKENIZER_DIRECTORY, WEIGHT_DIRECTORIES, problems_of, remedy
 from editx.errors import LoadFailed
+from editx.remedies import install
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,5 +101,5 @@ def _why_not(name: str, model_path: Path) -> str:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         return f"{'; '.join(problems[:3])}{more}; {remedy(name, model_path)}"
     if importlib.util.find_spec("torch") is None:
-        return "the native engine needs torch; install it with `make install EXTRAS=step`"
+        return f"the native engine needs torch; {install('step')}"
     return ""
