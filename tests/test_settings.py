@@ -58,6 +58,18 @@ def test_what_does_not_fit_is_named_all_at_once() -> None:
         assert word in caught.value.message
 
 
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e999"])
+@pytest.mark.parametrize("name", ["idle_timeout", "stall_timeout", "drain_timeout", "max_audio_seconds"])
+def test_seconds_are_finite(name: str, value: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"{name}: Input should be a finite number"):
+        load_settings(**{name: value})
+
+
+def test_a_size_of_hundreds_of_digits_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="gpu_memory_budget: a size is a number of bytes"):
+        load_settings(gpu_memory_budget="9" * 400)
+
+
 def test_an_unknown_setting_in_the_file_is_refused() -> None:
     Path("editx.toml").write_text("prot = 1\n")
     with pytest.raises(InvalidRequest, match="prot"):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from platformdirs import user_data_path
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AllowInfNan, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from editx.errors import InvalidRequest
@@ -26,7 +26,7 @@ def parse_bytes(value: object) -> object:
     """Bytes from "12GB", "500 MiB" or a plain number. Raises ValueError naming the form expected."""
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]i?)?b?\s*", value.lower())
+    match = re.fullmatch(r"\s*([0-9]{0,20}\.?[0-9]{1,20})\s*([kmgt]i?)?b?\s*", value.lower())
     if not match:
         raise ValueError(f"a size is a number of bytes or like 12GB or 500MiB, not {value!r}")
     return int(float(match[1]) * _UNITS[match[2] or ""])
@@ -51,6 +51,7 @@ Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0)]
 Words = Annotated[list[str], NoDecode, BeforeValidator(_words)]
 Proxies = Annotated[Words, AfterValidator(_proxies)]
 Secrets = Annotated[list[SecretStr], NoDecode, BeforeValidator(_words)]
+Seconds = Annotated[float, AllowInfNan(False)]
 
 
 class Settings(BaseSettings):
@@ -75,7 +76,7 @@ class Settings(BaseSettings):
     max_batch: int = Field(
         4, ge=1, le=64, description="Requests one native model works on at once; each takes GPU memory for its context."
     )
-    idle_timeout: float = Field(
+    idle_timeout: Seconds = Field(
         300.0, description="Seconds without use after which a model is unloaded; 0 at once, negative never."
     )
     disable_auto_unload: bool = Field(False, description="Keep loaded models until they are unloaded by hand.")
@@ -86,10 +87,10 @@ class Settings(BaseSettings):
         None, description="GPU memory for all models, such as 12GB; 90 % of the GPU's if unset."
     )
     queue_size: int = Field(64, ge=1, description="Requests that may wait for a model; more are answered 429.")
-    stall_timeout: float = Field(
+    stall_timeout: Seconds = Field(
         120.0, gt=0, description="Seconds without a sign of life after which a worker is killed."
     )
-    drain_timeout: float = Field(30.0, ge=0, description="Seconds an unload waits for requests under way.")
+    drain_timeout: Seconds = Field(30.0, ge=0, description="Seconds an unload waits for requests under way.")
     zygote: bool = Field(True, description="Fork workers from a process that has imported the engine already.")
     worker_memory_limit: Bytes | None = Field(
         None, description="Address space of one worker above what it starts with, such as 8GB; no limit if unset."
@@ -105,7 +106,7 @@ class Settings(BaseSettings):
         description="Addresses or networks of proxies whose X-Forwarded headers count, separated by commas; * for all.",
     )
     max_body: Bytes = Field(100_000_000, description="Most bytes of one request body.")
-    max_audio_seconds: float = Field(300.0, gt=0, description="Most seconds of one uploaded recording.")
+    max_audio_seconds: Seconds = Field(300.0, gt=0, description="Most seconds of one uploaded recording.")
     max_text_chars: int = Field(20_000, ge=1, description="Most characters of one text to be spoken.")
     allow_url_audio: bool = Field(False, description="Fetch audio that a request names by a public http(s) URL.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much the log says.")

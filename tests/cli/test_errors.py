@@ -66,6 +66,7 @@ def test_every_kind_of_error_has_a_code():
         (["clones"], "no such command 'clones'"),
         (["models", "load", "lite"], "name it with --server URL"),
         (["serve", "--port", "70000"], "port: Input should be less than or equal to 65535"),
+        (["serve", "--drain-timeout", "inf"], "drain_timeout: Input should be a finite number"),
         (["serve", "--data-dir", "me.wav"], "Not a directory"),
     ],
 )
