@@ -65,9 +65,13 @@ def test_seconds_are_finite(name: str, value: str) -> None:
         load_settings(**{name: value})
 
 
-def test_a_size_of_hundreds_of_digits_is_refused() -> None:
+def test_what_no_system_call_takes_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="gpu_memory_budget: a size is a number of bytes"):
         load_settings(gpu_memory_budget="9" * 400)
+    with pytest.raises(InvalidRequest, match="max_body: Input should be less than or equal to 1000000000000000000"):
+        load_settings(max_body="9999999999T")
+    with pytest.raises(InvalidRequest, match="stall_timeout: Input should be less than or equal to 1000000000"):
+        load_settings(stall_timeout=1e300)
 
 
 def test_an_unknown_setting_in_the_file_is_refused() -> None:

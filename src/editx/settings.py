@@ -47,11 +47,11 @@ def _proxies(addresses: list[str]) -> list[str]:
     return ["*"] if "*" in addresses else addresses
 
 
-Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0)]
+Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0, le=10**18)]
 Words = Annotated[list[str], NoDecode, BeforeValidator(_words)]
 Proxies = Annotated[Words, AfterValidator(_proxies)]
 Secrets = Annotated[list[SecretStr], NoDecode, BeforeValidator(_words)]
-Seconds = Annotated[float, AllowInfNan(False)]
+Seconds = Annotated[float, AllowInfNan(False), Field(le=1e9)]
 
 
 class Settings(BaseSettings):
