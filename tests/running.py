@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+REPOSITORY = Path(__file__).parent.parent
 START_TIMEOUT_S = 60.0
 
 
@@ -74,11 +75,16 @@ class Logged:
 
 
 class RunningServer(Logged):
-    """`editx serve --port 0` under `root`, which holds its data; its log is kept in memory."""
+    """`editx serve --port 0` under `root`, which holds its data; its log is kept in memory.
 
-    def __init__(self, root: Path, *flags: str, env: dict[str, str] | None = None) -> None:
+    `program`: the module that is run, if it is a server of the tests' own.
+    """
+
+    def __init__(self, root: Path, *flags: str, env: dict[str, str] | None = None, program: str = "editx") -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("EDITX_")}
-        command = [sys.executable, "-m", "editx", "serve", "--port", "0", "--data-dir", str(root / "data"), *flags]
+        if program != "editx":
+            clean["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), clean.get("PYTHONPATH")]))
+        command = [sys.executable, "-m", program, "serve", "--port", "0", "--data-dir", str(root / "data"), *flags]
         super().__init__(command, root, {**clean, **(env or {})})
         line = self.wait_for_log(r"listening on (http://\S+)")
         self.url = line[1]
@@ -99,8 +105,10 @@ class RunningServer(Logged):
 
 
 @contextlib.contextmanager
-def running_server(root: Path, *flags: str, env: dict[str, str] | None = None) -> Iterator[RunningServer]:
-    server = RunningServer(root, *flags, env=env)
+def running_server(
+    root: Path, *flags: str, env: dict[str, str] | None = None, program: str = "editx"
+) -> Iterator[RunningServer]:
+    server = RunningServer(root, *flags, env=env, program=program)
     try:
         yield server
     finally:

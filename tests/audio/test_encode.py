@@ -147,6 +147,19 @@ def test_samples_are_rounded_and_clipped() -> None:
         assert np.abs(decoded(encode(loud, format), format).samples).max() <= 1.0
 
 
+@pytest.mark.parametrize("rate", [24_000, 44_100])
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_is_no_number_is_silent(format: str, rate: int) -> None:
+    samples = tone(0.5, rate).samples.copy()
+    samples[:12_000:2_400] = [np.nan, np.inf, -np.inf, 3e38, -3e38]
+    with StreamEncoder(format, rate) as encoder:
+        streamed = encoder.write(Clip(samples, rate)) + encoder.finish()
+    for file in (streamed, encode(Clip(samples, rate), format)):
+        sound = decoded(file, format).samples
+        assert np.isfinite(sound).all()
+        assert np.abs(sound).max() <= 1.0
+
+
 def test_wrong_use_is_told() -> None:
     with pytest.raises(InvalidRequest, match="mp3, opus, aac, flac, wav, pcm") as caught:
         encode(tone(), "m4a")

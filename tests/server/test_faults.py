@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from editx.audio.codec import FORMATS
 from tests.running import RunningServer, running_server
 
 BODY = {"model": "tts-1", "input": "One two three.", "voice": "alloy", "response_format": "pcm", "seed": 1}
@@ -105,6 +106,23 @@ def test_a_worker_that_stalls_is_killed_and_the_request_told(tmp_path: Path) -> 
         assert response.json()["error"]["code"] == "stalled"
         assert psutil.wait_procs([stalled], timeout=10)[1] == []
         assert server.client.post("/v1/audio/speech", json=BODY).status_code == 200
+
+
+def test_samples_that_are_no_numbers_cost_the_request_alone(tmp_path: Path) -> None:
+    with running_server(tmp_path, program="tests.server.faulty") as server:
+        for format in FORMATS:
+            response = server.client.post(
+                "/v1/audio/speech", json={**BODY, "input": "nan:0", "response_format": format}
+            )
+            assert (response.status_code, response.json()["error"]["code"]) == (500, "engine_fault"), format
+            assert "no finite numbers" in response.json()["error"]["message"]
+        pid = worker_pid(server)
+        body = {**BODY, "input": "nan:30", "stream_format": "sse", "response_format": "mp3"}
+        events = server.client.post("/v1/audio/speech", json=body).text.splitlines()
+        last = json.loads([line for line in events if line][-1].removeprefix("data: "))
+        assert (last["type"], last["error"]["code"]) == ("error", "engine_fault")
+        assert server.client.post("/v1/audio/speech", json={**BODY, "input": "echo"}).status_code == 200
+        assert worker_pid(server) == pid, "the worker is as good as before"
 
 
 def test_a_full_queue_answers_429_at_once(tmp_path: Path) -> None:

@@ -137,6 +137,13 @@ class Faulty:
         raise InvalidRequest("this clip is silent", param="input_audio", retry_after_s=7.0)
         yield
 
+    def _nan(self, argument, clip, context):
+        """Samples that are no numbers, after `argument` chunks that are."""
+        for _ in range(int(argument)):
+            yield clip
+        yield Clip(np.array([0, np.nan, np.inf], np.float32), RATE)
+        yield clip
+
     def _nonsense(self, argument, clip, context):
         yield "a string"
 

@@ -95,11 +95,11 @@ class StreamEncoder:
         """Add `clip`; returns the bytes that are ready, maybe none. Raises ValueError when its rate is another."""
         if clip.rate != self._in_rate:
             raise ValueError(f"this encoder takes clips at {self._in_rate} Hz, not {clip.rate} Hz")
-        return self._writer.write(self._resampler.write(clip.samples))
+        return self._writer.write(_within_scale(self._resampler.write(clip.samples)))
 
     def finish(self) -> bytes:
         """The rest of the file. The encoder is used up afterwards."""
-        return self._writer.write(self._resampler.finish()) + self._writer.finish()
+        return self._writer.write(_within_scale(self._resampler.finish())) + self._writer.finish()
 
     def close(self) -> None:
         """Give everything back; what was not finished is lost. Harmless after `finish`."""
@@ -118,6 +118,12 @@ def to_int16(samples: Samples) -> NDArray[np.int16]:
     """Samples as 16-bit integers, rounded to the nearest, clipped at full scale; little-endian, shape (n,)."""
     scaled: Samples = np.clip(samples * np.float32(32768.0), -32768.0, 32767.0)
     return np.rint(scaled).astype("<i2")
+
+
+def _within_scale(samples: Samples) -> Samples:
+    """Clipped at full scale, and silent where a sample is no number: codecs abort the whole process on one of those."""
+    clipped: Samples = np.clip(np.nan_to_num(samples), -1.0, 1.0)
+    return clipped
 
 
 class _Writer(Protocol):
@@ -243,7 +249,7 @@ def _as_format(samples: Samples, sample_format: str) -> NDArray[np.int16] | NDAr
     if sample_format == "s32":
         scaled = np.clip(samples.astype(np.float64) * 2.0**23, -(2.0**23), 2.0**23 - 1)
         return np.left_shift(np.rint(scaled).astype(np.int32), 8)
-    return np.clip(samples, -1.0, 1.0)
+    return samples
 
 
 def _out_rate(kind: _Format, rate: int) -> int:

@@ -13,12 +13,22 @@ from contextlib import contextmanager
 from typing import cast
 
 import msgspec
+import numpy as np
 import psutil
 
 from editx.audio.clip import Clip
 from editx.cancellation import Cancellation
 from editx.engines.base import Context, Memory, Progress
-from editx.errors import Cancelled, EditXError, LoadFailed, ModelCrashed, ModelUnavailable, ModelUnloaded, Stalled
+from editx.errors import (
+    Cancelled,
+    EditXError,
+    EngineFault,
+    LoadFailed,
+    ModelCrashed,
+    ModelUnavailable,
+    ModelUnloaded,
+    Stalled,
+)
 from editx.processes import frames
 from editx.processes.process import Child
 from editx.recipe import AnyStep, Step
@@ -100,9 +110,9 @@ class WorkerModel:
     def run(self, step: Step, clip: Clip, context: Context) -> Iterator[Progress | Clip | Finished]:
         """Apply one step. Yields what the engine yields, then `Finished`. Closing the iterator cancels the request.
 
-        Raises what the engine raised; Cancelled soon after `context.cancellation` is set; Stalled when nothing of this
-        request comes for the stall timeout (the worker is killed); ModelCrashed when the process died; ModelUnloaded
-        when it was closed or killed.
+        Raises what the engine raised; EngineFault when it made samples that are no numbers; Cancelled soon after
+        `context.cancellation` is set; Stalled when nothing of this request comes for the stall timeout (the worker is
+        killed); ModelCrashed when the process died; ModelUnloaded when it was closed or killed.
         """
 
         def order(id: int) -> wire.Run:
@@ -118,7 +128,7 @@ class WorkerModel:
                     case wire.Report(_, progress):
                         yield progress
                     case wire.Audio(_, sound):
-                        yield sound.clip()
+                        yield self._heard(sound.clip(), step)
                         taken += len(sound.samples)
                         if taken >= wire.WINDOW_BYTES // 4:
                             self._send(wire.Credit(id, taken))
@@ -128,6 +138,15 @@ class WorkerModel:
                         return
                     case wire.Failed() as failed:
                         raise failed.error()
+
+    def _heard(self, clip: Clip, step: Step) -> Clip:
+        """A clip of a worker's, which is believed no more than a stranger's file: codecs abort on what is no number."""
+        if not np.isfinite(clip.samples).all():
+            raise EngineFault(
+                f"{self._variant} made samples during {step.kind} that are no finite numbers; try another seed, and if "
+                "that does not help, another variant"
+            )
+        return clip
 
     def memory(self) -> Memory:
         """What the engine held on its device when it last said so: after loading, and after every request."""
