@@ -37,6 +37,7 @@ def flow_config(golden: Golden) -> FlowConfig:
         encoder=EncoderConfig(
             input_size=sizes["input_size"],
             output_size=sizes["enc_size"],
+            lookahead=golden.config.get("lookahead", EncoderConfig().lookahead),
             num_blocks=sizes["num_blocks"],
             num_up_blocks=sizes["num_up_blocks"],
             heads=sizes["enc_heads"],

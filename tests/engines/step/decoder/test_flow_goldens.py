@@ -38,6 +38,10 @@ def encoder_caches(state: EncoderState) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("golden", cases("decoder_encoder"))
 def test_encoder(golden: Golden) -> None:
+    """The convolutions' caches hold activations that nothing normalised: up to 28, where two neighbouring fp32 numbers
+    are 1.9e-6 apart. `decoder.md` asks for 1e-5 whatever their size; ours are up to 1.34e-5, 7 such steps, from the
+    reference's, with every optimisation off as well. 7e-7 of the largest, 2e-5 here, is what they are held to.
+    """
     flow, tolerance = flow_of(golden), 5e-5 if is_large(golden) else 1e-5
     encoder = flow.encoder
     entered = encoder.enter(golden["xs"])
@@ -48,14 +52,13 @@ def test_encoder(golden: Golden) -> None:
     state, position, chunks = encoder.start(CPU), 0, golden.config["chunk_tokens"]
     for index, frames in enumerate(chunks):
         last = index == len(chunks) - 1
-        seen = entered[:, position : None if last else position + frames + golden.config["lookahead"]]
+        seen = entered[:, position : None if last else position + frames + encoder.lookahead]
         close(encoder.chunk(seen, state, last=last), golden[f"chunk{index}.out"], tolerance)
         position += frames
         if f"chunk{index}.att_cache" in golden:
             conv, keys = encoder_caches(state)
-            # Unnormalised activations of up to 30, so the rounding of fp32 is counted against that.
             theirs = golden[f"chunk{index}.cnn_cache"]
-            close(conv, theirs, tolerance * theirs.abs().max().item() / 10)
+            close(conv, theirs, max(tolerance, 7e-7 * theirs.abs().max().item()))
             close(keys, golden[f"chunk{index}.att_cache"], tolerance)
 
 
