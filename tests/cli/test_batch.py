@@ -8,7 +8,8 @@ import re
 import signal
 import subprocess
 import wave
-from pathlib import Path
+from contextlib import closing
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from editx.audio.clip import Clip
 from editx.audio.codec import Decoder
 from editx.cli.files import sweep, write_whole
+from editx.cli.journal import Journal
 from tests.cli.conftest import KeyedServer
 from tests.cli.running import EDITX, CommandLine, all_gone, environment
 
@@ -191,6 +193,63 @@ def test_usage(editx: CommandLine):
     (editx.folder / "out").mkdir()
     (editx.folder / "out" / "results.jsonl").write_text("not\na journal\n")
     assert "is not a journal of EditX" in editx.error("batch", manifest, "-o", "out", code=2)
+
+
+def test_a_begun_batch_overwrites_no_file_that_it_did_not_make(editx: CommandLine, speech_wav: bytes):
+    manifest = write(editx, spoken(1), spoken(2))
+    editx("batch", manifest, "-o", "out")
+    out = editx.folder / "out"
+    (out / "line-3.wav").write_bytes(speech_wav)
+    write(editx, spoken(1), spoken(2, "Hi."), spoken(3), spoken(4))
+    assert "line-3.wav exists" in editx.error("batch", manifest, "-o", "out", code=4)
+    assert (out / "line-3.wav").read_bytes() == speech_wav
+    assert len(results(editx)) == 2
+    write(editx, spoken(1), spoken(2, "Hi."), spoken(4))
+    assert editx.json("batch", manifest, "-o", "out")["done"] == 2  # what the batch made itself may be made anew
+    write(editx, spoken(3))
+    assert editx.json("batch", manifest, "-o", "out", "--force")["done"] == 1
+    assert (out / "line-3.wav").read_bytes() != speech_wav
+    assert sorted(path.name for path in out.iterdir()) == [*(f"line-{n}.wav" for n in (1, 2, 3, 4)), "results.jsonl"]
+
+
+def test_a_file_made_just_before_a_kill_belongs_to_the_batch(tmp_path: Path):
+    made, other = PurePosixPath("made.wav"), PurePosixPath("other.wav")
+    killed = Journal(tmp_path)
+    killed.claim([made]).__enter__()
+    killed.close()
+    with closing(Journal(tmp_path)) as journal:
+        assert journal.owns(made)
+        assert not journal.owns(other)
+        with journal.claim([other]):
+            pass
+    with closing(Journal(tmp_path)) as journal:
+        assert not journal.owns(made)
+    assert [path.name for path in tmp_path.iterdir()] == ["results.jsonl"]
+
+
+def test_no_line_overwrites_what_a_line_is_made_from(editx: CommandLine, speech_wav: bytes):
+    (editx.folder / "two.wav").write_bytes(speech_wav)
+    (editx.folder / "three.wav").symlink_to("two.wav")
+    (editx.folder / "sub").symlink_to(".")
+    hello = {"text": "Hello.", "voice": "alloy"}
+    manifest = write(
+        editx,
+        hello | {"out": "me.wav"},
+        {"source": "me.wav", "steps": [{"type": "denoise"}], "out": "x.wav"},
+        {"text": "Hello.", "ref_audio": "two.wav", "ref_text": "Hi.", "out": "three.wav"},
+        hello | {"out": "manifest.jsonl", "format": "wav"},
+        hello | {"out": "sub/x.wav"},
+    )
+    before = (editx.folder / manifest).read_bytes()
+    shown = editx.error("batch", manifest, "-o", ".", "--force", code=2).split("\n  ")
+    assert shown[1:] == [
+        "line 1: out: me.wav would overwrite the recording that line 2 is made from",
+        "line 3: out: three.wav would overwrite the recording that line 3 is made from",
+        "line 4: out: manifest.jsonl would overwrite the manifest",
+        "line 5: out: sub/x.wav is what line 2 writes already",
+    ]
+    assert (editx.folder / "me.wav").read_bytes() == speech_wav
+    assert (editx.folder / manifest).read_bytes() == before
 
 
 def test_two_batches_do_not_share_a_folder(editx: CommandLine):

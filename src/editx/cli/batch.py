@@ -48,7 +48,8 @@ def batch(
     {"id": "a3", "source": "me.wav", "transcript": "What I say.", "steps": [{"type": "denoise"}], "out": "a/3.flac"}
 
     Paths are relative to the manifest. The whole manifest is checked before the first line runs. Lines that
-    results.jsonl says are done are not done again; those that changed or failed are. Exits with 1 if lines failed.
+    results.jsonl says are done are not done again; those that changed or failed are, and what they made before is
+    replaced. Exits with 1 if lines failed.
     """
     from editx.audio.codec import FORMATS
     from editx.cli.batch_run import BatchRun
@@ -64,13 +65,16 @@ def batch(
         at_once = jobs or maker.jobs(variant)
         lines = read_manifest(manifest, out, Defaults(format, variant, seed), maker.transcript)
         make_folder(out)
-        if not (out / JOURNAL).exists():  # else the folder is this batch's own
-            check_free([out / line.out for line in lines if (out / line.out).parent.is_dir()], force=force)
+        there = [line for line in lines if (out / line.out).parent.is_dir()]
+        if not (out / JOURNAL).exists():  # a folder that is refused gets no journal
+            check_free((out / line.out for line in there), force=force)
         with closing(Journal(out)) as journal:
+            check_free((out / line.out for line in there if not journal.owns(line.out)), force=force)
             sweep(out / line.out for line in lines)
             todo = [line for line in lines if not journal.done(line.digest, line.out)]
             run = BatchRun(maker, out, variant, journal, as_json)
-            failed = cancellable(lambda cancellation: run.all(todo, len(lines), at_once, cancellation))
+            with journal.claim(line.out for line in todo):
+                failed = cancellable(lambda cancellation: run.all(todo, len(lines), at_once, cancellation))
     done, skipped = len(todo) - len(failed), len(lines) - len(todo)
     if as_json:
         results = str(out / JOURNAL)

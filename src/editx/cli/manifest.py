@@ -96,17 +96,18 @@ def read_manifest(
         reason = error.strerror if isinstance(error, OSError) else f"it is not UTF-8 ({error.reason})"
         raise InvalidRequest(f"the manifest {manifest} cannot be read: {reason}", param="MANIFEST") from error
     rows = [(number, row) for number, row in enumerate(text.split("\n"), 1) if row.strip()]
-    reader = _Reader(manifest.parent, folder, defaults, transcript)
+    reader = _Reader(manifest, folder, defaults, transcript)
     lines: list[Line] = []
-    problems: list[str] = []
+    problems: list[tuple[int, str]] = []
     for number, row in rows:
         try:
             lines.append(reader.read(number, row))
         except InvalidRequest as error:
             named = f"{error.param}: " if error.param else ""
-            problems.append(f"line {number}: {named}{error.message}")
+            problems.append((number, f"{named}{error.message}"))
+    problems += reader.overwriting(lines)
     if problems:
-        raise BadManifest(manifest, len(rows), problems)
+        raise BadManifest(manifest, len(rows), [f"line {number}: {said}" for number, said in sorted(problems)])
     if not lines:
         raise InvalidRequest(f"the manifest {manifest} has no lines", param="MANIFEST")
     return tuple(lines)
@@ -115,13 +116,14 @@ def read_manifest(
 class _Reader:
     """Checks line after line; remembers the names taken and the voices asked for."""
 
-    def __init__(self, base: Path, folder: Path, defaults: Defaults, transcript: Callable[[str], str]) -> None:
-        self._base = base
+    def __init__(self, manifest: Path, folder: Path, defaults: Defaults, transcript: Callable[[str], str]) -> None:
+        self._base = manifest.parent
         self._folder = folder.resolve()
         self._defaults = defaults
         self._transcript = transcript
         self._voices: dict[str, str | InvalidRequest] = {}
         self._taken: dict[str, int] = {}
+        self._read = {_identity(manifest): "the manifest"}  # files by what is the same for all their names
 
     def read(self, number: int, row: str) -> Line:
         try:
@@ -135,15 +137,23 @@ class _Reader:
             raise InvalidRequest(f"a seed is a whole number from 0 to 2**63 - 1, not {raw.seed}", param="seed")
         name = f"{number:06d}" if raw.id is None else str(raw.id)
         out, format = self._output(raw, name)
-        if recording is not None and (self._folder / out).resolve() == recording.resolve():
-            raise InvalidRequest(f"{out} would overwrite the recording it is made from", param="out")
-        key = unicodedata.normalize("NFC", str(out)).casefold()
+        if recording is not None:
+            self._read.setdefault(_identity(recording), f"the recording that line {number} is made from")
+        key = unicodedata.normalize("NFC", str((self._folder / out).resolve())).casefold()
         if (first := self._taken.setdefault(key, number)) != number:
             raise InvalidRequest(f"{out} is what line {first} writes already", param="out")
         seed = self._defaults.seed if raw.seed is None else raw.seed
         meaning = [msgspec.to_builtins(raw), str(out), format, seed, self._defaults.variant]
         digest = hashlib.blake2b(json.dumps(meaning, sort_keys=True).encode(), digest_size=16).hexdigest()
         return Line(number, name, steps, voice, recording, transcript, seed, format, out, digest)
+
+    def overwriting(self, lines: list[Line]) -> list[tuple[int, str]]:
+        """The lines that would overwrite what one of them is made from, by number, and what is wrong with each."""
+        return [
+            (line.number, f"out: {line.out} would overwrite {self._read[identity]}")
+            for line in lines
+            if (identity := _identity(self._folder / line.out)) in self._read and identity is not None
+        ]
 
     def _source(
         self, raw: _Raw, steps: tuple[AnyStep, ...]
@@ -226,6 +236,15 @@ class _Reader:
         if not (self._folder / out).resolve().is_relative_to(self._folder):
             raise InvalidRequest(f"{name!r} leads out of {self._folder}", param=param)
         return out
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """The same for every name of a file; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _check_chain(steps: tuple[AnyStep, ...], transcript: str, field: str) -> None:
