@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -65,10 +65,21 @@ class Golden:
     def salt(self) -> str:
         return str(self.config.get("salt", self.metadata.get("salt", "")))
 
+    def beside(self, pattern: str) -> Path:
+        """The file that this one refers to by a name like `pattern`: the first in its own directory, else in another,
+        which may hold other numbers under the same name."""
+        return next(iter(sorted(self.path.parent.glob(pattern)) or matching(pattern)))
 
-def family(prefix: str) -> list[Golden]:
-    """Every golden file whose name begins with `prefix`."""
-    return [Golden(path) for path in matching(f"{prefix}*.safetensors")]
+
+def family(prefix: str, holding: str = "") -> list[Golden]:
+    """Every golden file whose name begins with `prefix`, of those with a tensor whose name begins with `holding`."""
+
+    def some(paths: Iterable[Path]) -> list[Golden]:
+        files = map(Golden, paths)
+        return [file for file in files if any(name.startswith(holding) for name in file.names)]
+
+    pattern = f"{prefix}*.safetensors"
+    return some(matching(pattern)) or some(sorted(OURS.glob(pattern)))
 
 
 def prompts(key: str) -> Any:

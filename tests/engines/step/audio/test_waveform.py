@@ -8,6 +8,7 @@ import torch
 
 from editx.audio.clip import Clip
 from editx.engines.step.audio.resample import resample
+from editx.engines.step.audio.trim import trim
 from editx.engines.step.audio.waveform import cap_peak, capped, normalise_level, prepare, to_mono
 from editx.errors import InvalidRequest, TooLarge
 from tests import golden
@@ -24,6 +25,8 @@ def test_whole_preparation(file: Golden) -> None:
     assert prepared.samples.shape == expected.shape
     assert np.abs(prepared.samples - expected).max() <= 2e-6
     start, end = file["trim_index"].tolist()
+    trimmed = trim(normalise_level(resampled.numpy()))
+    assert (trimmed.start, trimmed.end) == (start, end)
     assert prepared.seconds == (end - start) / 16000
 
 

