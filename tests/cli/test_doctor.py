@@ -44,13 +44,13 @@ def test_a_machine_without_gpu_and_weights_could_serve(editx: CommandLine):
     assert "espeak-ng speaks" in seen["preview engine"]["detail"]
     assert seen["settings"]["detail"] == "from EDITX_DATA_DIR"
     assert seen["memory"]["facts"]["available_bytes"] > 0
-    for variant, least in (("base", 9e9), ("awq", 4e9), ("bnb", 4e9)):
+    for variant, least in (("base", 9e9), ("awq", 4e9), ("bnb", 4.5e9)):
         check = seen[f"weights {variant}"]
         assert check["status"] == "warn"
         assert check["remedy"] == f"fetch them with `editx pull --variant {variant} --model-path models`"
         assert check["facts"]["state"] == "absent"
         assert check["facts"]["source"] == "published sizes"
-        assert least < check["facts"]["disk_bytes"] < check["facts"]["memory_bytes"] < 4 * least
+        assert least < check["facts"]["disk_bytes"] < check["facts"]["memory_bytes"] < 5 * least
 
 
 def test_what_the_command_prints_is_what_it_would_say_as_json(editx: CommandLine, native_root: Path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from editx.doctor.gpu import Card, Driver, Torch
+from editx.doctor.needs import need_as_published
 from editx.doctor.weights import Place, Variant, check_weights
 from editx.engines.catalog import catalog, find
 from editx.settings import Settings, load_settings
@@ -46,6 +47,20 @@ def test_what_it_takes_follows_from_the_files(models: Path):
     files = [path for path in models.rglob("*") if path.is_file()]
     assert 0.9 * sum(path.stat().st_size for path in files) < on_cpu.need.disk_bytes
     assert on_cpu.need.disk_bytes <= sum(path.stat().st_size for path in files)
+
+
+def test_quantised_weights_are_counted_as_they_are_kept_in_memory():
+    need = {
+        (variant, device): need_as_published(variant, 1, device).memory_bytes
+        for variant in ("base", "awq", "bnb")
+        for device in ("cuda", "mps", "cpu")
+    }  # fmt: skip
+    # Packed where something multiplies them so, else as large as the plain ones.
+    for device in ("cuda", "cpu"):
+        assert need["awq", device] < 0.6 * need["base", device]
+    assert need["bnb", "cuda"] < 0.65 * need["base", "cuda"]
+    assert need["bnb", "cpu"] == need["base", "cpu"] > 4 * 3_529_706_496
+    assert need["bnb", "mps"] == need["awq", "mps"] == need["base", "mps"] == need["base", "cuda"]
 
 
 def test_a_gpu_may_be_too_small_or_too_full(models: Path):

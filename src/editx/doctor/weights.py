@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from editx.backends.local import GPU_SHARE
 from editx.doctor.check import Check, gb
 from editx.doctor.child import complaint
 from editx.doctor.gpu import Driver, Torch
-from editx.doctor.needs import Need, need_as_published, need_of_files
+from editx.doctor.needs import Device, Need, need_as_published, need_of_files
 from editx.engines.catalog import VariantSpec
 from editx.engines.layout import WEIGHT_DIRECTORIES, find_files, problems_of, remedy
 from editx.errors import LoadFailed
@@ -43,6 +44,14 @@ class Place:
         usable = bool(self.driver.cards) and self.torch is not None and self.torch.cuda is not None
         return usable and self.settings.device not in ("cpu", "mps")
 
+    @property
+    def device(self) -> Device:
+        """Where they run, as far as can be told without torch: a Mac is taken for one that has MPS."""
+        if self.on_gpu:
+            return "cuda"
+        chosen = self.settings.device
+        return "mps" if chosen == "mps" or (chosen == "auto" and sys.platform == "darwin") else "cpu"
+
     def refusal(self, spec: VariantSpec) -> str:
         """Why the server would refuse to load a variant whatever else is loaded; empty if it would not."""
         largest = self.driver.largest
@@ -64,12 +73,12 @@ class Variant:
 def check_weights(spec: VariantSpec, place: Place) -> Variant:
     """The files of one native variant, and what it needs."""
     name, model_path = f"weights {spec.name}", place.settings.model_path
-    batch, on_cpu = place.settings.max_batch, not place.on_gpu
-    need = need_as_published(spec.name, batch, on_cpu=on_cpu)
+    batch = place.settings.max_batch
+    need = need_as_published(spec.name, batch, place.device)
     wrong = _what_is_wrong(model_path, spec.name, place)
     if not wrong:
         try:
-            need = need_of_files(find_files(model_path, spec.name), batch, on_cpu=on_cpu)
+            need = need_of_files(find_files(model_path, spec.name), batch, place.device)
         except LoadFailed as error:
             wrong = error.message
     here = (model_path / WEIGHT_DIRECTORIES[spec.name]).is_dir()

@@ -2,18 +2,29 @@
 
 | part | CUDA | MPS | CPU |
 |---|---|---|---|
-| language model | bfloat16 | bfloat16 | float32 |
+| language model, plain or NF4 | bfloat16 | bfloat16 | float32 |
+| language model, int4 | bfloat16 | bfloat16 | bfloat16 where torch has a product for it, else float32 |
 | flow | bfloat16 (`decoder.precision`) | float32 | float32 |
 | vocoder, tokenizers, speaker embedding, mel | float32 | float32 | float32 |
 
-Quantised variants keep their weights packed and compute in the language model's type. Rounding flips codes, so the
-tokenizers never leave float32 (spec 30).
+What becomes of quantised weights, each of which computes in the language model's type:
+
+| weights | CUDA | MPS | CPU |
+|---|---|---|---|
+| int4 (symmetric, of sizes that fit) | packed, torch's product | written out once | packed, torch's product |
+| int4 that torch's product does not take | packed, written out in every call | written out once | written out once |
+| NF4 | packed, a product of our own where Triton can build it | written out once | written out once |
+
+Written out in every call, a matrix costs many times its product, and on a GPU saves the memory that such a variant is
+chosen for; on the CPU and on MPS, where the model runs from main memory, `prepare` writes it out once instead
+(`Switches.written_out`). Rounding flips codes, so the tokenizers never leave float32 (spec 30).
 """
 
 from __future__ import annotations
 
 import torch
 
+from editx.engines.step.lm.config import LanguageModelConfig
 from editx.errors import LoadFailed
 
 
@@ -36,6 +47,8 @@ def resolve(name: str) -> torch.device:
     return device
 
 
-def language_model_dtype(device: torch.device) -> torch.dtype:
-    """The type the language model computes in on `device`."""
-    return torch.float32 if device.type == "cpu" else torch.bfloat16
+def language_model_dtype(device: torch.device, config: LanguageModelConfig | None = None) -> torch.dtype:
+    """The type the language model computes in on `device`; a plain one where no `config` is given."""
+    if device.type != "cpu" or (config is not None and config.int4_on_cpu):
+        return torch.bfloat16
+    return torch.float32

@@ -38,6 +38,7 @@ Told = Callable[[float], None]
 """Told the share of the load that is done, 0 to 1."""
 
 _LANGUAGE_MODEL_SHARE = 0.8  # of the time a load takes
+_READING_SHARE = 0.6  # of the language model's
 _IGNORED = ("rotary_emb.inv_freq", "position_ids")  # exotic copies have them (spec 10 §3)
 _NF4_STATE = ".quant_state.bitsandbytes__nf4"
 
@@ -93,7 +94,7 @@ def load_language_model(
 ) -> Step1:
     """The language model alone, its weights read straight into place."""
     config = LanguageModelConfig.read(files.config)
-    model = Step1(config, device=device, dtype=language_model_dtype(device), max_tokens=max_tokens)
+    model = Step1(config, device=device, dtype=language_model_dtype(device, config), max_tokens=max_tokens)
     names = checkpoint_mapping(model)
     tensors = open_checkpoint(files.model)
     parameters = model.state_dict()
@@ -105,9 +106,9 @@ def load_language_model(
         tensors,
         mapping=lambda key: names.get(key, key),
         ignore=lambda key: key.endswith(_IGNORED) or key in states,
-        report=lambda done, total: told(done / total),
+        report=lambda done, total: told(_READING_SHARE * done / total),
     )
-    model.prepare()
+    model.prepare(lambda share: told(_READING_SHARE + (1 - _READING_SHARE) * share))
     return model.eval()
 
 
@@ -131,6 +132,7 @@ def _read_nf4_states(model: Step1, names: Mapping[str, str], states: Mapping[str
                 f"{(module.out_features, module.in_features)}; fetch the published files again with `editx pull`"
             )
         buffers[names[key]].fill_(state.nested_offset)
+        module.stated_dtype = state.dtype
         filled.append(names[key])
     return filled
 

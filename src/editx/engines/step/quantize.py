@@ -170,6 +170,7 @@ def dequantized(key: str, parts: Mapping[str, torch.Tensor], variant: str) -> to
     state = Nf4State.parse(bytes(parts[f"{key}.quant_state.bitsandbytes__nf4"].tolist()), key)
     out, width = state.shape
     linear = Nf4Linear(width, out, device=torch.device("cpu"), dtype=state.dtype)
+    linear.stated_dtype = state.dtype
     linear.load_state_dict({
         "packed": parts[key],
         "nested_offset": torch.tensor(state.nested_offset),

@@ -7,7 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from editx.engines.step.lm.config import Quantization
+from editx.engines.step.devices import language_model_dtype
+from editx.engines.step.lm.batcher import LanguageModel
+from editx.engines.step.lm.config import LanguageModelConfig, Quantization
+from editx.engines.step.lm.generation import Generation
 from editx.engines.step.lm.int4 import Int4Linear, dequantize, pack, unpack
 from editx.engines.step.lm.int4_kernel import kernel_takes
 from editx.engines.step.lm.model import Step1, checkpoint_mapping, prefill
@@ -33,7 +36,7 @@ def int4_of(case: golden.Golden, *, kernel: bool, dtype: torch.dtype) -> Int4Lin
         in_features,
         out,
         group_size=int(case.metadata["group_size"]),
-        symmetric=case.metadata["symmetric"] == "true",
+        symmetric=case.metadata.get("symmetric") != "false",
         kernel=kernel,
         device=CPU,
         dtype=dtype,
@@ -54,6 +57,7 @@ def nf4_of(case: golden.Golden, dtype: torch.dtype) -> Nf4Linear:
         getattr(linear, buffer).copy_(case[key(case, f".weight.{buffer}")])
     linear.packed.copy_(case[key(case, ".weight")])
     linear.nested_offset.fill_(state.nested_offset)
+    linear.stated_dtype = state.dtype
     return linear
 
 
@@ -83,7 +87,7 @@ def test_int4_kernel(case: golden.Golden) -> None:
 
 
 def test_packing_and_back() -> None:
-    numbers = torch.randint(0, 16, (5, 64), dtype=torch.int32)
+    numbers = torch.randint(0, 16, (5, 64), dtype=torch.int8)
     assert torch.equal(unpack(pack(numbers)), numbers)
 
 
@@ -111,7 +115,16 @@ def test_nf4_product(case: golden.Golden) -> None:
     linear = nf4_of(case, torch.float32)
     x = golden.weight("x", (3, linear.in_features))
     torch.testing.assert_close(linear(x), x @ linear.dequantized().T, rtol=0, atol=1e-5)
-    torch.testing.assert_close(linear.dequantized(), case["dequantized"].float(), rtol=2**-8, atol=0)
+    assert torch.equal(linear.dequantized(), case["dequantized"].float())
+
+
+def test_nf4_weights_are_rounded_to_the_dtype_that_is_stated() -> None:
+    linear = nf4_of(NF4[0], torch.float32)
+    linear.stated_dtype = torch.float32
+    exact = linear.dequantized()
+    linear.stated_dtype = torch.float16
+    assert torch.equal(linear.dequantized(), exact.half().float())
+    assert not torch.equal(linear.dequantized(), exact)
 
 
 @pytest.mark.parametrize(
@@ -122,11 +135,20 @@ def test_a_damaged_nf4_state_is_named(text: bytes) -> None:
         Nf4State.parse(text, "some key")
 
 
-def quantised(kind: str, switches: Switches | None = None) -> Step1:
+KINDS = {
+    "int4": Quantization("int4", group_size=32),
+    "asymmetric": Quantization("int4", group_size=32, symmetric=False),
+    "nf4": Quantization("nf4", group_size=64),
+}
+
+
+def config_of(kind: str) -> LanguageModelConfig:
+    return replace(small.CONFIG, hidden_size=192, intermediate_size=256, quantization=KINDS[kind])
+
+
+def quantised(kind: str, switches: Switches | None = None, dtype: torch.dtype = torch.bfloat16) -> Step1:
     """A small model whose projections hold arbitrary quantised numbers of about the right size."""
-    quantization = Quantization("int4", group_size=32) if kind == "int4" else Quantization("nf4", group_size=64)
-    config = replace(small.CONFIG, hidden_size=192, intermediate_size=256, quantization=quantization)
-    model = Step1(config, device="cpu", dtype=torch.bfloat16, switches=switches, max_tokens=64)
+    model = Step1(config_of(kind), device="cpu", dtype=dtype, switches=switches, max_tokens=512)
     random = torch.Generator().manual_seed(1)
     for name, tensor in model.state_dict().items():
         if tensor.dtype in (torch.uint8, torch.int32):
@@ -147,9 +169,9 @@ def quantised(kind: str, switches: Switches | None = None) -> Step1:
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("kind", ["int4", "nf4"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_quantised_models_compute_what_their_weights_say(kind: str) -> None:
-    model = quantised(kind, Switches(quantized_kernels=False))
+    model = quantised(kind, Switches(quantized_kernels=False, written_out=False))
     config = replace(model.config, quantization=None)
     plain = Step1(config, device="cpu", dtype=torch.bfloat16, switches=Switches.none(), max_tokens=64)
     for name, module in model.named_modules():
@@ -166,11 +188,57 @@ def test_quantised_models_compute_what_their_weights_say(kind: str) -> None:
 
 @torch.inference_mode()
 def test_the_int4_kernel_changes_nothing_but_rounding() -> None:
-    on, off = quantised("int4"), quantised("int4", Switches(quantized_kernels=False))
+    on, off = quantised("int4"), quantised("int4", Switches(quantized_kernels=False, written_out=False))
     assert on.model.layers[0].self_attn.q_proj.laid_out is not None
     ids = torch.arange(5, 25)
     outputs = [m.logits(prefill(m, ids, m.new_cache(1), 0)) for m in (on, off)]
     torch.testing.assert_close(*outputs, rtol=0, atol=0.15)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("kind", ["asymmetric", "nf4"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_writing_weights_out_once_changes_nothing_but_rounding(kind: str, dtype: torch.dtype) -> None:
+    on, off = (quantised(kind, replace(Switches(), written_out=once), dtype) for once in (True, False))
+    assert not [module for module in on.modules() if isinstance(module, Int4Linear | Nf4Linear)]
+    assert [module for module in off.modules() if isinstance(module, Int4Linear | Nf4Linear)]
+    ids = torch.arange(5, 25)
+    outputs = [m.logits(prefill(m, ids, m.new_cache(1), 0)) for m in (on, off)]
+    torch.testing.assert_close(*outputs, rtol=0, atol=1e-4 if dtype == torch.float32 else 0.1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_where_quantised_models_compute_in_bfloat16(kind: str) -> None:
+    """On the CPU only where torch multiplies their weights as they are."""
+    config = config_of(kind)
+    assert language_model_dtype(torch.device("cuda"), config) == torch.bfloat16
+    on_cpu = language_model_dtype(CPU, config)
+    assert on_cpu == (torch.bfloat16 if kind == "int4" else torch.float32)
+    kernels = [m.has_kernel for m in quantised(kind, dtype=on_cpu).modules() if isinstance(m, Int4Linear)]
+    assert bool(kernels) == (kind == "int4")
+    assert all(kernels)
+    assert language_model_dtype(CPU, replace(config, groups=1)) == torch.float32  # 32 rows are no block
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_quantised_requests_together_as_alone(kind: str) -> None:
+    model = quantised(kind, dtype=language_model_dtype(CPU, config_of(kind)))
+    served = LanguageModel(model, max_batch=3, layout=small.LAYOUT)
+    prompts = [[1, 4, *range(5 + 7 * n, 5 + 7 * n + length)] for n, length in enumerate([12, 60, 150])]
+
+    def ask(n: int) -> Generation:
+        return served.generate(prompts[n], seed=n, max_new=40)
+
+    def ids(generation: Generation) -> list[int]:
+        return [token for block in generation for token in block]
+
+    try:
+        alone = [ids(ask(n)) for n in range(3)]
+        together = [ids(generation) for generation in [ask(n) for n in range(3)]]
+    finally:
+        served.close()
+    assert together == alone
+    assert all(alone)
 
 
 @torch.inference_mode()
@@ -184,7 +252,8 @@ def test_joined_int4_projections_change_nothing() -> None:
 
 
 def test_keys_of_the_checkpoints() -> None:
-    int4, nf4 = checkpoint_mapping(quantised("int4")), checkpoint_mapping(quantised("nf4"))
+    packed = Switches(written_out=False)
+    int4, nf4 = (checkpoint_mapping(quantised(kind, packed)) for kind in ("int4", "nf4"))
     q_proj = "model.layers.0.self_attn.q_proj"
     assert {name for name in int4 if name.startswith(q_proj)} == {
         f"{q_proj}.weight_{part}" for part in ("packed", "scale", "shape")

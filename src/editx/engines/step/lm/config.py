@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from editx.engines.step.lm.int4_sizes import fits
 from editx.errors import LoadFailed
 
 REMEDY = "fetch the published checkpoint again"
@@ -62,6 +63,25 @@ class LanguageModelConfig:
     def kv_size(self) -> int:
         """Width of the keys, and of the values, of one token in one layer."""
         return self.groups * self.head_dim
+
+    @property
+    def weights(self) -> int:
+        """How many there are, norms left out, whatever they are stored as."""
+        d = self.hidden_size
+        layer = 2 * d * (d + self.kv_size) + 3 * d * self.intermediate_size
+        return self.layers * layer + 2 * self.vocab_size * d
+
+    @property
+    def int4_on_cpu(self) -> bool:
+        """Whether torch's int4 product for CPUs takes every projection."""
+        form = self.quantization
+        rows = (self.hidden_size, self.kv_size, self.intermediate_size)
+        return (
+            form is not None
+            and form.kind == "int4"
+            and form.symmetric
+            and all(fits(out_features, form.group_size) for out_features in rows)
+        )
 
     @classmethod
     def read(cls, path: Path) -> LanguageModelConfig:

@@ -19,9 +19,10 @@ _MIDDLE = 8
 
 
 def unpack(words: Tensor) -> Tensor:
-    """int32 (rows, n / 8) to the unsigned numbers 0 to 15 it holds: int32 (rows, n)."""
-    shifts = torch.arange(0, 32, 4, dtype=torch.int32, device=words.device)
-    return ((words[..., None] >> shifts) & 15).flatten(-2)
+    """int32 (rows, n / 8) to the numbers 0 to 15 it holds: int8 (rows, n)."""
+    # The lowest byte of a word comes first in memory, and of a byte the lower half.
+    pairs = words.contiguous().view(torch.uint8)
+    return torch.stack([pairs & 15, pairs >> 4], dim=-1).flatten(-2).view(torch.int8)
 
 
 def pack(numbers: Tensor) -> Tensor:
@@ -49,7 +50,8 @@ class Int4Linear(torch.nn.Module):
     `weight_zero_point`.
 
     Call `prepare` once the weights are there: where torch has a kernel for them they are laid out for it, and the
-    published layout is given back. Until then, and without a kernel, W is written out in every call.
+    published layout is given back. Until then, and without a kernel, W is written out in every call (`devices` says
+    where it is written out for good).
     """
 
     weight_packed: Tensor
@@ -88,6 +90,15 @@ class Int4Linear(torch.nn.Module):
         self.laid_out: KernelWeights | None = None
         """The weights as the kernel wants them; the published layout is given back then."""
 
+    @property
+    def device(self) -> torch.device:
+        return self.weight_packed.device
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether its weights are multiplied as they are."""
+        return self.laid_out is not None
+
     def dequantized(self) -> Tensor:
         """W, (out, in), in the dtype of the scales, as the published layout states it."""
         return dequantize(self.weight_packed, self.weight_scale, None if self.symmetric else self.weight_zero_point)
@@ -110,7 +121,7 @@ class Int4Linear(torch.nn.Module):
             return
         laid_out = KernelWeights.lay_out(unpack(self.weight_packed), self.weight_scale, self.group_size)
         if not self._agrees(laid_out):
-            _log.warning("torch's int4 product is wrong on %s; int4 weights are written out in every call", device)
+            _log.warning("torch's int4 product is wrong on %s; int4 weights are written out instead", device)
             return
         self.laid_out = laid_out
         self.weight_packed = torch.empty(0, dtype=torch.int32, device=device)

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from editx.engines.step.lm.int4_sizes import fits
+
 _CUDA_INNER_TILES = 8
 _CUDA_CAPABILITY = (8, 0)
-_GROUP_SIZES = (32, 64, 128, 256)
-_ROW_BLOCK = 64
 
 
 def kernel_takes(in_features: int, out_features: int, group_size: int, device: torch.device) -> bool:
     """Whether there is a kernel for weights of this shape on `device`."""
-    if group_size not in _GROUP_SIZES or out_features % _ROW_BLOCK:
+    if not fits(out_features, group_size):
         return False
     if device.type == "cuda":
         capable = torch.cuda.get_device_capability(device) >= _CUDA_CAPABILITY
@@ -38,12 +38,13 @@ class KernelWeights:
 
     @classmethod
     def lay_out(cls, numbers: Tensor, scale: Tensor, group_size: int) -> KernelWeights:
-        """From the numbers 0 to 15, int32 (out, in), and their scales, bfloat16 (out, in / group)."""
+        """From the numbers 0 to 15, int8 (out, in), and their scales, bfloat16 (out, in / group)."""
         if numbers.device.type == "cuda":
-            pairs = (numbers[:, ::2] << 4 | numbers[:, 1::2]).to(torch.uint8)
+            bytes_ = numbers.view(torch.uint8)
+            pairs = bytes_[:, ::2] << 4 | bytes_[:, 1::2]
             tiles = torch.ops.aten._convert_weight_to_int4pack(pairs, _CUDA_INNER_TILES)
         else:
-            tiles = torch.ops.aten._convert_weight_to_int4pack_for_cpu(numbers, 1)
+            tiles = torch.ops.aten._convert_weight_to_int4pack_for_cpu(numbers.int(), 1)
         scales_and_zeros = torch.stack([scale.T, torch.zeros_like(scale.T)], dim=-1).contiguous()
         return cls(tiles, scales_and_zeros, group_size)
 

@@ -25,6 +25,13 @@ class Linear(torch.nn.Module):
         self.weight = torch.nn.Parameter(weight, requires_grad=False)
         self._packed: PackedMatrix | None = None
 
+    @classmethod
+    def of(cls, weight: Tensor) -> Linear:
+        """The projection whose weight is `weight`, (out_features, in_features)."""
+        made = cls(weight.shape[1], weight.shape[0], device=torch.device("meta"), dtype=weight.dtype)
+        made.weight = torch.nn.Parameter(weight, requires_grad=False)
+        return made
+
     def pack(self) -> None:
         """Replace the weight by a packed copy, where the device has such a layout. From here on it only runs."""
         if self._packed is None and packable(self.weight):
@@ -36,6 +43,21 @@ class Linear(torch.nn.Module):
 
 
 Projection = Linear | Int4Linear | Nf4Linear
+
+
+def write_out(owner: torch.nn.Module) -> bool:
+    """Replace those projections of `owner` by plain ones that no kernel multiplies as they are; whether there were any.
+
+    On CUDA none is replaced: what such weights are for there is to take little memory.
+    """
+    found = {
+        name: part
+        for name, part in owner.named_children()
+        if isinstance(part, Int4Linear | Nf4Linear) and not part.has_kernel and part.device.type != "cuda"
+    }
+    for name, part in found.items():
+        setattr(owner, name, Linear.of(part.dequantized().to(part.dtype)))
+    return bool(found)
 
 
 def projection(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,7 +12,7 @@ from editx.engines.step.lm.attention import DistanceBias, RMSNorm, attend
 from editx.engines.step.lm.cache import KeyValueCache, Window
 from editx.engines.step.lm.config import LanguageModelConfig
 from editx.engines.step.lm.int4 import Int4Linear
-from editx.engines.step.lm.linear import Linear, Projection, projection, together
+from editx.engines.step.lm.linear import Linear, Projection, projection, together, write_out
 from editx.engines.step.lm.nf4 import Nf4Linear, checkpoint_key
 from editx.engines.step.lm.switches import Switches
 
@@ -53,6 +55,14 @@ class Attention(nn.Module):
         out: Tensor = self.o_proj(y_bsd)
         return out
 
+    def prepare(self, switches: Switches) -> None:
+        """Called once the weights are there and quantised ones are laid out."""
+        if switches.written_out and write_out(self):
+            self.qkv = together((self.q_proj, self.k_proj, self.v_proj), join=switches.joined_projections)
+        self.qkv.prepare(pack=switches.packed_weights)
+        if switches.packed_weights and isinstance(self.o_proj, Linear):
+            self.o_proj.pack()
+
 
 class FeedForward(nn.Module):
     """down(silu(gate) * up); keys `gate_proj`, `up_proj`, `down_proj`."""
@@ -80,6 +90,14 @@ class FeedForward(nn.Module):
         gate, up = self.gate_up(x_bsd).chunk(2, dim=-1)
         out: Tensor = self.down_proj(F.silu(gate) * up)
         return out
+
+    def prepare(self, switches: Switches) -> None:
+        """Called once the weights are there and quantised ones are laid out."""
+        if switches.written_out and write_out(self):
+            self.gate_up = together((self.gate_proj, self.up_proj), join=switches.joined_projections)
+        self.gate_up.prepare(pack=switches.packed_weights)
+        if switches.packed_weights and isinstance(self.down_proj, Linear):
+            self.down_proj.pack()
 
 
 class Layer(nn.Module):
@@ -177,26 +195,23 @@ class Step1(nn.Module):
             self._bias = DistanceBias(self.config.heads, self.config.groups, self.max_tokens, self.device)
         return self._bias
 
-    def prepare(self) -> None:
-        """Lay weights out for their kernels; call once, after they are filled in. On the CPU the model then only runs:
-        `state_dict` lacks what was packed, and it cannot be moved.
+    def prepare(self, told: Callable[[float], None] = lambda share: None) -> None:
+        """Lay weights out for their kernels, or write them out where there is none (see `devices`); call once, after
+        they are filled in. On the CPU the model then only runs: `state_dict` lacks what was packed, and it cannot be
+        moved.
 
-        Raises LoadFailed, naming the projection, for a stated shape that is not the model's.
+        `told` hears the share that is done: at the published size that takes a minute or two on a CPU. Raises
+        LoadFailed, naming the projection, for a stated shape that is not the model's.
         """
-        for name, module in self.named_modules():
-            if isinstance(module, Int4Linear | Nf4Linear):
-                module.prepare(name)
-        pack = self.switches.packed_weights
-        for module in self.modules():
-            if isinstance(module, Attention):
-                projections, last = module.qkv, module.o_proj
-            elif isinstance(module, FeedForward):
-                projections, last = module.gate_up, module.down_proj
-            else:
-                continue
-            projections.prepare(pack=pack)
-            if pack and isinstance(last, Linear):
-                last.pack()
+        for i, layer in enumerate(self.model.layers):
+            modules = list(layer.named_modules(prefix=f"model.layers.{i}"))
+            for name, module in modules:
+                if isinstance(module, Int4Linear | Nf4Linear):
+                    module.prepare(name)
+            for _, module in modules:
+                if isinstance(module, Attention | FeedForward):
+                    module.prepare(self.switches)
+            told((i + 1) / self.config.layers)
 
     def new_cache(self, rows: int, max_tokens: int | None = None) -> KeyValueCache:
         """Room for `rows` sequences, on the model's device and in its dtype."""

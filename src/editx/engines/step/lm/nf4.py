@@ -66,11 +66,12 @@ def checkpoint_key(name: str) -> str:
 
 
 class Nf4Linear(torch.nn.Module):
-    """x W^T with W in NF4: by a fused kernel on CUDA after `prepare`, else written out in every call.
+    """x W^T with W in NF4: by a fused kernel on CUDA after `prepare`, else written out in every call (`devices` says
+    where it is written out for good).
 
     Buffers: `packed` uint8 (n / 2, 1) for n = out * in weights, `absmax` uint8 (n / 64,), `nested_absmax` fp32
     (n / 64 / 256 rounded up,), `nested_quant_map` fp32 (256,), `quant_map` fp32 (16,), and `nested_offset`, an fp32
-    scalar out of the JSON that `Nf4State` reads.
+    scalar out of the JSON that `Nf4State` reads. `stated_dtype`, out of it too, is what W is rounded to.
     """
 
     packed: Tensor
@@ -88,6 +89,7 @@ class Nf4Linear(torch.nn.Module):
         if count % (2 * BLOCK):
             raise LoadFailed(f"{out_features} x {in_features} weights do not fill blocks of {BLOCK} NF4 weights")
         self.in_features, self.out_features, self.dtype, self.kernel = in_features, out_features, dtype, kernel
+        self.stated_dtype = torch.bfloat16
         self.absmax_k: Tensor | None = None
         """Block scales in fp32, kept for the kernel."""
         nested = -(-count // BLOCK // NESTED_BLOCK)
@@ -102,15 +104,24 @@ class Nf4Linear(torch.nn.Module):
         for name, (shape, kind) in buffers.items():
             self.register_buffer(name, torch.empty(shape, dtype=kind, device=device))
 
+    @property
+    def device(self) -> torch.device:
+        return self.packed.device
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether its weights are multiplied as they are."""
+        return self.absmax_k is not None
+
     def dequantized(self) -> Tensor:
-        """W, (out, in), in the computing dtype."""
+        """W, (out, in), rounded to the dtype the checkpoint states, in the computing one."""
         packed_kb, scales_k = self.packed.view(-1, BLOCK // 2), self._scales()
         weights_ke = torch.empty(len(scales_k), BLOCK, dtype=self.dtype, device=self.packed.device)
         step = CPU_BLOCKS if self.packed.device.type == "cpu" else len(scales_k)
         for at in range(0, len(scales_k), step):
             some = slice(at, at + step)
             values_ke = lookup(packed_kb[some], self.quant_map).view(-1, BLOCK)
-            weights_ke[some] = values_ke.mul_(scales_k[some, None])
+            weights_ke[some] = values_ke.mul_(scales_k[some, None]).to(self.stated_dtype)
         return weights_ke.view(self.out_features, self.in_features)
 
     def prepare(self, name: str) -> None:

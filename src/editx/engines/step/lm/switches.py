@@ -16,7 +16,9 @@ class Switches:
     fused_norm: bool = True
     """One kernel per RMS norm in reduced precision off the CPU; its one rounding differs from the reference's two."""
     quantized_kernels: bool = True
-    """Multiply packed int4 and NF4 weights without writing them out; off: written out anew in every call."""
+    """Multiply packed int4 and NF4 weights without writing them out."""
+    written_out: bool = True
+    """Write int4 and NF4 weights out once on the CPU and MPS where no kernel multiplies them; off: in every call."""
     cut_head: bool = True
     """Compute only the rows of the head that the structure mask allows."""
     graph: bool = True
