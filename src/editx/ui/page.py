@@ -46,7 +46,7 @@ def build(parts: Parts, words: Words, stopping: asyncio.Event) -> FastAPI:
 
         blocks.unload(left)
     blocks.queue(default_concurrency_limit=None, api_open=False)
-    # Until it believes that `launch` was called, which nobody does here, Gradio takes any path on the server for an upload.
+    # Gradio takes any path on the server for an upload until it believes that `launch` was called.
     blocks.has_launched = True
     app: FastAPI = gr.mount_gradio_app(
         FastAPI(openapi_url=None),
