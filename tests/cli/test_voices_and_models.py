@@ -32,12 +32,23 @@ def test_a_voice_is_added_used_and_deleted(
     editx.error("voices", "delete", "alloy", code=4, **there)
 
 
-def test_a_voice_is_renamed(editx: CommandLine, speech: tuple[Clip, str]):
-    editx("voices", "add", "old", "me.wav", "--transcript", speech[1])
-    assert editx.json("voices", "rename", "old", "new")["name"] == "new"
-    editx.error("voices", "rename", "old", "newer", code=3)
-    editx.error("voices", "rename", "new", "alloy", code=4)
-    assert "'a/b'" in editx.error("voices", "rename", "new", "a/b", code=2)
+@pytest.mark.parametrize("where", ["here", "server"])
+def test_a_voice_is_renamed(editx: CommandLine, keyed: KeyedServer, speech: tuple[Clip, str], where: str):
+    there = keyed.variables if where == "server" else {}
+    editx("voices", "add", "old", "me.wav", "--transcript", speech[1], **there)
+    assert editx.json("voices", "rename", "old", "new", **there)["name"] == "new"
+    editx.error("voices", "rename", "old", "newer", code=3, **there)
+    editx.error("voices", "rename", "new", "alloy", code=4, **there)
+    assert "'a/b'" in editx.error("voices", "rename", "new", "a/b", code=2, **there)
+    assert editx("voices", "delete", "new", **there).stdout == b"deleted new\n"
+
+
+def test_words_of_a_voice_are_shown_as_they_are(editx: CommandLine):
+    words = "Well [Laughter] hello [/] there, [bold]you[/bold] :smile:"
+    for command in (["add", "mine", "me.wav", "--transcript", words], ["show", "mine"], ["list"]):
+        assert words in editx("voices", *command).stdout.decode()
+    editx("voices", "add", "two", "me.wav", "--transcript", "One line,\nand another.")
+    assert "One line, and another." in editx("voices", "list").stdout.decode()
 
 
 def test_recordings_that_make_no_voice(editx: CommandLine):
@@ -52,7 +63,7 @@ def test_models_here_say_why_not(editx: CommandLine):
     assert list(found) == ["base", "awq", "bnb", "lite"]
     assert found["lite"]["available"]
     assert "models/Step-Audio-EditX" in found["base"]["reason"]
-    weights = editx.folder / "elsewhere"
+    weights = editx.folder / "else[/]where"
     table = editx("models", "--model-path", weights).stdout.decode()
     assert f"no weights at {weights}/Step-Audio-EditX-AWQ-4bit" in table
 

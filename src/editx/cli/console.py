@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 WIDE = 1_000
 """Columns of output that goes to a file or a pipe, where nothing needs to be wrapped."""
 
+_PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+"""Text is printed as it is: [Laughter] and :smile: may be the words of a voice."""
+
 EXIT_CODES: dict[type[errors.EditXError], int] = {
     errors.EditXError: 1,
     errors.InvalidRequest: 2,
@@ -72,14 +75,14 @@ def stdout() -> Console:
     """For results and tables."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+    return Console(**_PLAIN, width=None if sys.stdout.isatty() else WIDE)
 
 
 def stderr() -> Console:
     """For progress and complaints."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(**_PLAIN, stderr=True)
 
 
 def log_to_stderr(settings: Settings) -> None:

@@ -37,7 +37,7 @@ def synth_checkpoint(
 
     def report(name: str) -> None:
         if not as_json:
-            console.print(f"writing {name}")
+            console.print(f"writing {name}", soft_wrap=True)
 
     written = write_checkpoint(directory, variant or ["base"], size=size, seed=seed, force=force, report=report)
     sizes = {path: sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) for path in written}

@@ -113,10 +113,15 @@ def rename(
     name: Name,
     new: Annotated[str, typer.Argument(metavar="NEW", help="Its new name.", show_default=False)],
     as_json: AsJson = False,
+    server: Server = None,
+    api_key: ApiKey = None,
 ) -> None:
-    """Rename a voice of this machine's library."""
-    with _library(settings) as library:
-        row = _row(library.rename(name, new))
+    """Rename a voice that was added."""
+    if server:
+        row = _connect(server, api_key).json("PATCH", _path(name), json={"name": new})
+    else:
+        with _library(settings) as library:
+            row = _row(library.rename(name, new))
     _print(row, as_json=as_json)
 
 
@@ -180,4 +185,5 @@ def _print(row: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _short(text: str, most: int = 60) -> str:
+    text = " ".join(text.split())
     return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -46,7 +46,7 @@ def showing_stages() -> Iterator[Notify]:
         return
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("starting", total=None)
 
@@ -69,7 +69,7 @@ def counting(total: int, done: int, what: str) -> Iterator[tuple[Callable[[], No
 
         def say(line: str) -> None:
             with lock:
-                console.print(line, soft_wrap=True, markup=False)
+                console.print(line, soft_wrap=True)
 
         yield (lambda: None), say
         return
@@ -83,8 +83,9 @@ def counting(total: int, done: int, what: str) -> Iterator[tuple[Callable[[], No
     )
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(what, total=total, completed=done)
-        yield (lambda: progress.advance(task)), lambda line: console.print(line, soft_wrap=True, markup=False)
+        yield (lambda: progress.advance(task)), lambda line: console.print(line, soft_wrap=True)
