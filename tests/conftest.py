@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -55,3 +55,12 @@ def native_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def speech_wav(speech: tuple[Clip, str]) -> bytes:
     return encode(speech[0], "wav")
+
+
+@pytest.fixture
+def slow_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], object]:
+    """The gate of `tests.processes.slow`: called, it lets the import end."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    monkeypatch.setenv("EDITX_TEST_GATE", str(gate))
+    return lambda: gate.write_bytes(b"go")

@@ -119,3 +119,12 @@ def flood(sock, args):
 def interrupted(sock, args):
     os.kill(os.getpid(), signal.SIGINT)
     write_answer(sock, b"still here")
+
+
+def bring_down(sock, args):
+    """Kill the zygote this was forked from, or answer if it came from the launcher itself."""
+    read_payload(sock)
+    if os.getppid() != args["launcher"]:
+        os.kill(os.getppid(), signal.SIGKILL)
+        signal.pause()
+    write_answer(sock, b"done")

@@ -8,6 +8,7 @@ import threading
 import psutil
 import pytest
 
+from editx.processes.failures import ChildFailed
 from editx.processes.launcher import Launcher
 from tests.processes.harness import PATIENCE_S, Watch, nothing_left_behind
 from tests.processes.test_launcher import call, launch
@@ -57,6 +58,28 @@ def test_a_zygote_that_hangs_is_killed_and_the_launch_goes_round_it(log):
         assert child.wait(PATIENCE_S) == -signal.SIGKILL
         child.socket.close()
         assert json.loads(call(launcher, "facts"))["parent"] not in (hung, os.getpid())
+
+
+def test_a_hurried_child_does_not_wait_for_the_zygotes_imports(log, slow_import):
+    with nothing_left_behind(), Launcher(preload=["tests.processes.slow"], on_log=log) as launcher:
+        assert json.loads(call(launcher, "facts", hurried=True))["parent"] == os.getpid()
+        slow_import()
+        zygote = json.loads(call(launcher, "facts"))["parent"]
+        assert zygote != os.getpid()
+        assert json.loads(call(launcher, "facts", hurried=True))["parent"] == zygote
+
+
+def test_the_time_of_a_call_begins_when_its_child_runs(log, slow_import):
+    with Launcher(preload=["tests.processes.slow"], on_log=log, zygote_timeout=4) as launcher:
+        assert call(launcher, "echo", b"late", timeout=4) == b"late"
+
+
+def test_a_call_whose_child_died_with_its_zygote_is_made_again(zygote):
+    call(zygote, "echo")
+    assert call(zygote, "bring_down", args={"launcher": os.getpid()}, hurried=True) == b"done"
+    with pytest.raises(ChildFailed, match="was killed by SIGKILL") as failure:
+        call(zygote, "bring_down", args={"launcher": os.getpid()})
+    assert failure.value.exit_code is None, "nobody is to blame the payload"
 
 
 @pytest.mark.parametrize("round_", range(3))

@@ -37,7 +37,7 @@ class RunChild(Protocol):
     Raises ChildFailed when the process ends without an answer and ChildTimedOut after `timeout` seconds.
     """
 
-    def __call__(self, entry: str, payload: bytes, *, limits: AudioLimits, timeout: float) -> bytes: ...
+    def __call__(self, entry: str, payload: bytes, *, limits: AudioLimits, timeout: float) -> bytes | bytearray: ...
 
 
 def run_child(entry: str, payload: bytes, *, limits: AudioLimits, timeout: float) -> bytes:

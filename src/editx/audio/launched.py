@@ -12,6 +12,7 @@ from typing import Any
 
 from editx.audio.child import ChildFailed, ChildTimedOut, RunChild
 from editx.audio.limits import AudioLimits
+from editx.cancellation import Cancellation
 from editx.processes import failures
 from editx.processes.child import read_payload, write_answer
 from editx.processes.launcher import Launcher
@@ -20,10 +21,10 @@ from editx.processes.limits import Limits
 LABEL = "decoder"
 
 
-def launched(launcher: Launcher) -> RunChild:
-    """A `RunChild` whose children come from `launcher`."""
+def launched(launcher: Launcher, cancellation: Cancellation | None = None) -> RunChild:
+    """A `RunChild` whose children come from `launcher`; `cancellation` kills them, and it raises Cancelled then."""
 
-    def run(entry: str, payload: bytes, *, limits: AudioLimits, timeout: float) -> bytes:
+    def run(entry: str, payload: bytes, *, limits: AudioLimits, timeout: float) -> bytes | bytearray:
         try:
             return launcher.call(
                 "editx.audio.launched:serve",
@@ -33,6 +34,8 @@ def launched(launcher: Launcher) -> RunChild:
                 args={"entry": entry},
                 limits=Limits(address_space=limits.address_space_bytes, cpu_seconds=limits.cpu_seconds, file_size=0),
                 max_answer=limits.output_bytes,
+                hurried=True,
+                cancellation=cancellation,
             )
         except failures.ChildTimedOut as error:
             raise ChildTimedOut(str(error)) from None

@@ -54,7 +54,7 @@ def read_payload(sock: socket.socket, limit: int = MAX_PAYLOAD_BYTES) -> bytes:
     return bytes(payload)
 
 
-def write_answer(sock: socket.socket, answer: bytes) -> None:
+def write_answer(sock: socket.socket, answer: bytes | bytearray) -> None:
     """The answer `Launcher.call` returns."""
     frames.send(sock, answer)
 

@@ -12,13 +12,14 @@ class Child:
     """A running child process, and how it ended. Thread-safe.
 
     `socket` is our end of the child's socket; whoever launched the child closes it, and the child exits then at the
-    latest. `label` is the name it has in the log.
+    latest. `label` is the name it has in the log. `orphaned`: the zygote it came from died, and took it along.
     """
 
     def __init__(self, label: str, pid: int, sock: socket.socket, send_kill: Callable[[], None]) -> None:
         self.label = label
         self.pid = pid
         self.socket = sock
+        self.orphaned = False
         self._send_kill = send_kill
         self._lock = threading.Lock()
         self._exited = threading.Event()

@@ -37,10 +37,12 @@ class ZygoteDied(Exception):
 
 
 class Launch:
-    """One child to be created: its ends of a socket and a pipe, and the child that comes of it."""
+    """One child to be created: its ends of a socket and a pipe, and the child that comes of it. `hurried`: it does not
+    wait for a zygote that is still at its imports."""
 
-    def __init__(self, label: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
+    def __init__(self, label: str, kind: socket.SocketKind = socket.SOCK_STREAM, *, hurried: bool = False) -> None:
         self.label = label
+        self.hurried = hurried
         self.child: Future[Child] = Future()
         self.ours, self.theirs = socket.socketpair(socket.AF_UNIX, kind)
         try:
@@ -79,6 +81,7 @@ class _Zygote:
         self.process = process
         self.control = control
         self.log = log_pipe
+        self.ready = False
         self.pending: dict[int, Launch] = {}
         self.running: dict[int, _Running] = {}
 
@@ -193,7 +196,12 @@ class Spawner:
         running.waiter = threading.Thread(
             target=lambda: self._report_exit(running, process.wait()), name=f"editx-wait-{process.pid}", daemon=True
         )
-        running.waiter.start()
+        try:
+            running.waiter.start()
+        except RuntimeError as error:  # the system has no thread left; nobody would learn of the child's end
+            log.error("process %d (%s) is killed: %s", process.pid, launch.label, error)
+            process.kill()
+            self._forget(running, process.wait())
 
     def _report_exit(self, running: _Running, code: int) -> None:
         self._post(lambda: self._forget(running, code))
@@ -202,6 +210,9 @@ class Spawner:
         zygote = self._zygote or self._start_zygote()
         if zygote is None:
             launch.fail(ZygoteDied())
+            return
+        if launch.hurried and not zygote.ready:
+            self._start_plain(launch)
             return
         self._serial += 1
         message = msgspec.msgpack.encode(zygotes.Fork(self._serial))
@@ -273,6 +284,8 @@ class Spawner:
             self._bury_zygote()
             return
         match msgspec.msgpack.decode(message, type=zygotes.Report):
+            case zygotes.Ready():
+                zygote.ready = True
             case zygotes.Forked(serial, pid):
                 launch = zygote.pending.pop(serial)
                 if not fds:
@@ -305,6 +318,7 @@ class Spawner:
         for launch in zygote.pending.values():
             launch.fail(ZygoteDied())
         for running in zygote.running.values():
+            running.child.orphaned = True
             running.child.kill()
             assert running.pidfd is not None
             self._selector.register(

@@ -1,8 +1,9 @@
 """A process that has imported what children need, and forks them in milliseconds.
 
 It is single-threaded, touches no GPU, and talks to the launcher over one SOCK_SEQPACKET socket: `Setup` first, then a
-`Fork` with two descriptors (the child's socket and its log pipe) for every child; back come `Forked` with a pidfd,
-`NotForked`, and `Exited`. Children see the environment the zygote was started with. Linux only.
+`Fork` with two descriptors (the child's socket and its log pipe) for every child; back come `Ready` once everything is
+imported, then `Forked` with a pidfd, `NotForked`, and `Exited`. Children see the environment the zygote was started
+with. Linux only.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ class Fork(msgspec.Struct, frozen=True, tag=True):
     serial: int
 
 
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    """From now on a fork takes milliseconds."""
+
+
 class Forked(msgspec.Struct, frozen=True, tag=True):
     serial: int
     pid: int
@@ -54,7 +59,7 @@ class Exited(msgspec.Struct, frozen=True, tag=True):
     code: int
 
 
-Report = Forked | NotForked | Exited
+Report = Ready | Forked | NotForked | Exited
 
 
 def available() -> bool:
@@ -78,6 +83,7 @@ def main(control: socket.socket, launcher: int) -> NoReturn:
     # Objects that are never collected are never written to, and stay shared with every child.
     gc.collect()
     gc.freeze()
+    control.send(msgspec.msgpack.encode(Ready()))
     with selectors.DefaultSelector() as selector:
         selector.register(control, selectors.EVENT_READ)
         while True:
