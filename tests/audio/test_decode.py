@@ -27,7 +27,7 @@ DECODER = Decoder()
         ("wav", "adpcm_ima_wav", 22_050, 0.1),
         ("aiff", "pcm_s16be", 8_000, 0.0),
         ("au", "pcm_mulaw", 8_000, 0.0),
-        ("caf", "pcm_s16le", 96_000, 0.0),
+        ("caf", "pcm_s16le", 48_000, 0.0),
         ("amr", "libopencore_amrnb", 8_000, 0.1),
         ("mpegts", "aac", 48_000, 0.1),
         ("asf", "wmav2", 44_100, 0.2),
@@ -70,11 +70,27 @@ def test_a_surround_mix_keeps_the_voice_in_front() -> None:
     assert main_hz(decoded) == pytest.approx(440, abs=1)
 
 
-@pytest.mark.parametrize("rate", [1_000, 4_000, 11_025, 192_000, 384_000])
+@pytest.mark.parametrize("rate", [1_000, 4_000, 11_025, 44_100, 48_000])
 def test_the_rate_is_the_files_own(rate: int) -> None:
     decoded = DECODER.decode(wav_file(tone(0.1, rate, 100).samples, rate))
     assert decoded.rate == rate
     assert len(decoded.samples) == rate // 10
+
+
+@pytest.mark.parametrize("rate", [88_200, 96_000, 192_000, 384_000])
+def test_of_a_rate_above_48_khz_all_that_is_heard_is_kept(rate: int) -> None:
+    times = np.arange(rate) / rate
+    heard = [200 * k for k in range(1, 110)]  # to 21.8 kHz
+    samples = sum(np.sin(2 * np.pi * hz * times + hz * hz) for hz in heard) / 60
+    beyond = np.sin(2 * np.pi * 0.45 * rate * times) / 4
+    decoded = DECODER.decode(wav_file((samples + beyond).astype(np.float32), rate))
+    assert decoded.rate == 48_000
+    assert len(decoded.samples) == 48_000
+    times = np.arange(48_000) / 48_000
+    expected = sum(np.sin(2 * np.pi * hz * times + hz * hz) for hz in heard) / 60
+    middle = slice(2_400, -2_400)  # the ends ring
+    error = decoded.samples[middle] - expected[middle]
+    assert 10 * np.log10(np.mean(expected[middle] ** 2) / np.mean(error**2)) > 80
 
 
 def test_sound_is_taken_out_of_a_video() -> None:

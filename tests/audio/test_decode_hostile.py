@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import io
 import os
@@ -94,6 +95,28 @@ def test_hours_of_silence_stop_at_the_limit(container: str, codec: str, seconds:
 def test_the_limit_on_samples_holds_where_seconds_would_allow_more() -> None:
     with pytest.raises(TooLarge, match="more than 1 s of audio"):
         Decoder(limits=AudioLimits(max_samples=24_000)).decode(wav_file(tone(2.0).samples))
+
+
+# An swf whose damaged tags make the library count streams that it does not have.
+MUTANT = (
+    "eNpzCw9mYWBwYCtg4GlgYKhlYOAqEHfj5tOzEmRgYGC5AiQa/v//X/+b4QhQqoExfYtgg2YZz2rzhg0MHJNmVzXkbnpnWw9Uwc8vx/gA"
+    "pPLHBwaG//8NGP4VsNe/b+DnZ2AQfHH8/+/9/0Gq/s+oANoCBnIgosfGxqYKTrHXH+f/DlKGroYBKgm12wBsN8NpkN0fGET5wXYzMADt"
+    "BKn/DLPzP8RO/EbbVFHfZVVUchmQ0qSF9aDIAJmkDFIApP/3gCIOzRqYJHIQAABCBrmy"
+)
+
+
+def test_what_the_decoder_trips_over_is_the_files_fault(capfd: pytest.CaptureFixture[str]) -> None:
+    file = zlib.decompress(base64.b64decode(MUTANT))
+    with pytest.raises(UndecodableAudio, match="broke down"):
+        DECODER.decode(file)
+    with pytest.raises(UndecodableAudio):
+        Decoder(in_process).decode(file)
+    assert "decoding broke down: IndexError(" in capfd.readouterr().err
+
+
+def test_a_high_rate_does_not_outgrow_the_limit_on_seconds() -> None:
+    with pytest.raises(TooLarge, match="more than 1 s of audio at 48000 Hz"):
+        Decoder(limits=AudioLimits(max_seconds=1)).decode(wav_file(tone(1.5, 384_000).samples, 384_000))
 
 
 @pytest.fixture
@@ -272,7 +295,7 @@ ME = "tests.audio.test_decode_hostile"
 @pytest.fixture(autouse=True)
 def _importable_by_children(monkeypatch: pytest.MonkeyPatch) -> None:
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    monkeypatch.setenv("PYTHONPATH", root)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])))
 
 
 def test_a_child_is_bounded_before_it_sees_the_payload(monkeypatch: pytest.MonkeyPatch) -> None:

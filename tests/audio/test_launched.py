@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from editx.audio.codec import AudioLimits, Decoder
 from editx.audio.launched import launched
 from editx.errors import TooLarge, UndecodableAudio
 from editx.processes.launcher import Launcher
-from tests.audio.sounds import muxed, snr_db, speech_like, tone, wav_file
+from tests.audio.sounds import muxed, silence_bomb, snr_db, speech_like, tone, wav_file
 
 ME = "tests.audio.test_launched"
 
@@ -22,6 +23,7 @@ ME = "tests.audio.test_launched"
 @pytest.fixture(scope="module", params=[True, False], ids=["zygote", "plain"])
 def launcher(request: pytest.FixtureRequest) -> Iterator[Launcher]:
     with Launcher(zygote=request.param, preload=("editx.audio.decode_child",)) as opened:
+        opened.call("tests.processes.entries:echo", b"", label="echo", timeout=60)  # waits for the zygote's imports
         yield opened
 
 
@@ -79,6 +81,20 @@ def test_limits_hold(launcher: Launcher) -> None:
         run(f"{ME}:scribble", b"", limits=AudioLimits(), timeout=30)
 
 
+def test_the_rate_of_a_file_costs_no_memory(launcher: Launcher) -> None:
+    """Nearly two minutes at 384 kHz in some kilobytes: what they cost is two minutes at 48 kHz, once."""
+    bomb = silence_bomb("flac", "flac", 110, 384_000)
+    assert len(bomb) < 30_000
+    tracemalloc.start()
+    try:
+        clip = Decoder(launched(launcher)).decode(bomb)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (clip.rate, len(clip.samples)) == (48_000, 110 * 48_000)
+    assert peak < 1.5 * clip.samples.nbytes
+
+
 def test_a_crash_blames_the_file(launcher: Launcher) -> None:
     run = launched(launcher)
     with pytest.raises(ChildFailed) as caught:
@@ -92,3 +108,11 @@ def test_the_child_does_not_see_the_environment(launcher: Launcher) -> None:
 
 def run_environment(launcher: Launcher) -> bytes:
     return launched(launcher)(f"{ME}:environment", b"", limits=AudioLimits(), timeout=30)
+
+
+def test_a_zygote_at_its_imports_delays_no_upload(slow_import: Callable[[], object]) -> None:
+    clip = tone(0.5)
+    with Launcher(preload=("tests.processes.slow",)) as busy:
+        decoded = Decoder(launched(busy)).decode(wav_file(clip.samples))
+        slow_import()
+    assert np.array_equal(decoded.samples, clip.samples)

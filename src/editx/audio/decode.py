@@ -11,7 +11,7 @@ import numpy as np
 
 from editx.audio.child import ChildFailed, ChildTimedOut, RunChild, run_child
 from editx.audio.clip import Clip, Samples
-from editx.audio.limits import MAX_RATE_HZ, MIN_RATE_HZ, AudioLimits
+from editx.audio.limits import KEPT_RATE_HZ, MAX_RATE_HZ, MIN_RATE_HZ, AudioLimits
 from editx.errors import EditXError, EngineFault, InvalidRequest, NotFound, TooLarge, UndecodableAudio
 
 ENTRY = "editx.audio.decode_child:decode"
@@ -48,7 +48,8 @@ class Decoder:
         self.limits = limits or AudioLimits()
 
     def decode(self, data: bytes, *, param: str = "file") -> Clip:
-        """The sound in `data`, mono float32 at its own sample rate; of several audio streams the first.
+        """The sound in `data`, mono float32 at its own sample rate, or 48 kHz if that is higher; of several audio
+        streams the first.
 
         What a damaged or truncated file still holds is decoded. NaN and infinite samples become silence, unless more
         than 1 % are such. A file whose samples go beyond full scale is turned down as a whole until it fits.
@@ -60,7 +61,7 @@ class Decoder:
         self._check_size(len(data), param)
         request = {
             "max_seconds": limits.max_seconds, "max_samples": limits.max_samples, "max_channels": limits.max_channels,
-            "min_rate": MIN_RATE_HZ, "max_rate": MAX_RATE_HZ,
+            "min_rate": MIN_RATE_HZ, "max_rate": MAX_RATE_HZ, "kept_rate": KEPT_RATE_HZ,
         }  # fmt: skip
         payload = b"\n".join((json.dumps(request).encode(), data))
         try:
@@ -101,17 +102,20 @@ class Decoder:
             raise TooLarge(f"the file has {size} bytes, and at most {self.limits.max_bytes} are accepted", param=param)
 
 
-def _parsed(reply: bytes) -> tuple[dict[str, Any], Samples]:
-    """The two parts of a reply. Raises EngineFault for one that no decoder of ours gives: a stranger's file may have
-    taken the child over, and what it says is not believed."""
-    head, _, body = reply.partition(b"\n")
+def _parsed(reply: bytes | bytearray) -> tuple[dict[str, Any], Samples]:
+    """The two parts of a reply, the samples without a copy where they can be written to.
+
+    Raises EngineFault for one that no decoder of ours gives: a stranger's file may have taken the child over, and what
+    it says is not believed.
+    """
+    end = reply.find(b"\n") if b"\n" in reply else len(reply)
     try:
-        answer = json.loads(head)
-        samples = np.frombuffer(body, np.float32)
+        answer = json.loads(reply[:end])
+        samples = np.require(np.frombuffer(memoryview(reply)[end + 1 :], np.float32), requirements=["A", "W"])
     except ValueError as error:
         raise EngineFault(f"the audio decoder gave no usable answer: {error}") from None
     rate = answer.get("rate") if isinstance(answer, dict) else None
-    sound = isinstance(rate, int) and MIN_RATE_HZ <= rate <= MAX_RATE_HZ and len(samples) > 0
+    sound = isinstance(rate, int) and MIN_RATE_HZ <= rate <= KEPT_RATE_HZ and len(samples) > 0
     if not sound and not (isinstance(answer, dict) and "error" in answer):
         raise EngineFault("the audio decoder gave no usable answer: neither a sound nor an error")
     return answer, samples
@@ -135,8 +139,8 @@ def found(data: bytes) -> str:
     return f"{len(data)} bytes of an unknown kind"
 
 
-def _full_scale(raw: Samples, param: str) -> Samples:
-    samples = raw.copy()
+def _full_scale(samples: Samples, param: str) -> Samples:
+    """The same array, mended in place."""
     finite = np.isfinite(samples)
     bad = len(samples) - int(np.count_nonzero(finite))
     if bad > _BAD_SAMPLES * len(samples):
@@ -146,7 +150,7 @@ def _full_scale(raw: Samples, param: str) -> Samples:
         )
     if bad:
         samples[~finite] = 0.0
-    peak = float(np.max(np.abs(samples)))
+    peak = max(float(np.max(samples)), -float(np.min(samples)))
     if peak > 1.0:
         samples /= np.float32(peak)
     return samples

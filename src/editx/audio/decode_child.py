@@ -4,9 +4,10 @@ Only the first audio stream is read. The containers and codecs that may take par
 file or address (playlists, manifests, concat scripts, devices) is among them, and pictures, video and subtitles are not
 even probed. Neither numpy nor the rest of EditX is imported, so that the process starts fast and stays small.
 
-A request is one line of JSON (`max_seconds`, `max_samples`, `max_channels`, `min_rate`, `max_rate`) and the file's
-bytes. A reply is one line of JSON and, for `{"rate": …}`, mono float32 samples in native byte order;
-`{"error": "undecodable" | "too_large" | "memory", "message": …}` comes alone.
+A request is one line of JSON (`max_seconds`, `max_samples`, `max_channels`, `min_rate`, `max_rate`, `kept_rate`) and
+the file's bytes. A reply is one line of JSON and, for `{"rate": …}`, mono float32 samples in native byte order, at the
+file's own rate or, where that is higher, at `kept_rate`; `{"error": "undecodable" | "too_large" | "memory",
+"message": …}` comes alone.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ _WEIGHTS = {"LFE": 0.0, "LFE2": 0.0, "FL": 0.7071, "FR": 0.7071, "FC": 1.0}
 """Of a surround mix: speech sits in the front, so the rest counts half."""
 
 
+_RESAMPLING = "filter_size=128:phase_shift=10:cutoff=0.975:exact_rational=1"
+"""Flat to 22 kHz where 48 kHz is kept, and what is above that rate's half is 100 dB down."""
+
+
 class Refused(Exception):
     """This file ends here; `kind` and the message go into the reply."""
 
@@ -49,26 +54,32 @@ class Refused(Exception):
         self.kind = kind
 
 
-def decode(request: bytes) -> bytes:
+def decode(request: bytes) -> bytes | bytearray:
     """Decode one file. See the module's docstring for the form of request and reply; never raises for a bad file."""
     line, _, data = request.partition(b"\n")
+    limits = json.loads(line)
     try:
-        rate, samples = _decode(data, json.loads(line))
+        rate, samples = _decode(data, limits)
     except Refused as refusal:
-        return json.dumps({"error": refusal.kind, "message": str(refusal)}).encode() + b"\n"
+        return _refusal(refusal.kind, str(refusal))
     except MemoryError:
-        return json.dumps({"error": "memory", "message": "decoding it needs more memory than is allowed"}).encode()
-    return json.dumps({"rate": rate}).encode() + b"\n" + bytes(samples)
+        return _refusal("memory", "decoding it needs more memory than is allowed")
+    except av.FFmpegError as error:
+        return _refusal("undecodable", _reason(error))
+    except Exception as error:  # on bytes made to break it the library raises anything, IndexError for one
+        print(f"decoding broke down: {error!r}", file=sys.stderr)
+        return _refusal("undecodable", f"decoding it broke down ({error!r})")
+    head = json.dumps({"rate": rate})
+    samples[:0] = head.ljust(len(head) + -(len(head) + 1) % 4).encode() + b"\n"  # so that the samples stay aligned
+    return samples
+
+
+def _refusal(kind: str, message: str) -> bytes:
+    return json.dumps({"error": kind, "message": message}).encode() + b"\n"
 
 
 def _decode(data: bytes, limits: dict[str, Any]) -> tuple[int, bytearray]:
-    try:
-        container = av.open(io.BytesIO(data), "r", metadata_errors="replace", options=_options())
-    except av.FFmpegError as error:
-        raise Refused("undecodable", _reason(error)) from None
-    except (ValueError, OverflowError) as error:
-        raise Refused("undecodable", str(error)) from None
-    with container:
+    with av.open(io.BytesIO(data), "r", metadata_errors="replace", options=_options()) as container:
         if len(container.streams) > MAX_STREAMS:
             raise Refused(
                 "too_large", f"it holds {len(container.streams)} streams, and at most {MAX_STREAMS} are allowed"
@@ -79,13 +90,8 @@ def _decode(data: bytes, limits: dict[str, Any]) -> tuple[int, bytearray]:
         stream = container.streams.audio[0]
         if stream.codec_context is None:  # whatever the type stubs say, where nothing decodes its codec
             raise Refused("undecodable", "its audio is of a kind that nothing here decodes")
-        try:
-            stream.codec_context.thread_count = 1
-            return _collect(container, stream, limits)
-        except av.FFmpegError as error:
-            raise Refused("undecodable", _reason(error)) from None
-        except (ValueError, OverflowError, ZeroDivisionError) as error:
-            raise Refused("undecodable", str(error)) from None
+        stream.codec_context.thread_count = 1
+        return _collect(container, stream, limits)
 
 
 def _collect(container: InputContainer, stream: AudioStream, limits: dict[str, Any]) -> tuple[int, bytearray]:
@@ -95,13 +101,13 @@ def _collect(container: InputContainer, stream: AudioStream, limits: dict[str, A
     limit_bytes = 0
     for frame in _frames(container, stream):
         if not rate:
-            rate = frame.sample_rate
-            if not limits["min_rate"] <= rate <= limits["max_rate"]:
+            if not limits["min_rate"] <= frame.sample_rate <= limits["max_rate"]:
                 raise Refused(
                     "undecodable",
-                    f"its sample rate is {rate} Hz, and rates from {limits['min_rate']} to {limits['max_rate']} Hz "
-                    "are accepted",
+                    f"its sample rate is {frame.sample_rate} Hz, and rates from {limits['min_rate']} to "
+                    f"{limits['max_rate']} Hz are accepted",
                 )
+            rate = min(frame.sample_rate, limits["kept_rate"])
             limit_bytes = 4 * min(limits["max_samples"], int(limits["max_seconds"] * rate))
         if mixer is None or not mixer.takes(frame):
             if mixer is not None:
@@ -165,7 +171,7 @@ class _Mixer:
             node = self._add(node, "aformat", "sample_fmts=fltp")
             node = self._add(node, "pan", _pan(layout))
         if frame.sample_rate != rate:
-            node = self._add(node, "aresample", str(rate))
+            node = self._add(node, "aresample", f"{rate}:{_RESAMPLING}")
         node = self._add(node, "aformat", "sample_fmts=flt")
         self._add(node, "abuffersink", None)
         self._graph.configure()
