@@ -57,6 +57,25 @@ def test_quiet_reference_gives_a_quiet_clone(engine: LiteEngine, man: Voice) -> 
     assert level_db(result) == pytest.approx(level_db(quiet), abs=2.0)
 
 
+@pytest.mark.parametrize("voice", ["woman", "deep"])
+def test_compressed_reference_gives_a_loud_clone(
+    engine: LiteEngine, request: pytest.FixtureRequest, voice: str
+) -> None:
+    reference: Voice = request.getfixturevalue(voice)
+    loud = np.tanh(4 * reference.samples)
+    result = run(engine, Clone(TEXTS["english"]), clip_of(loud), reference.transcript)
+    assert level_db(result) == pytest.approx(level_db(loud), abs=2.0)
+
+
+def test_an_offset_of_the_reference_is_not_heard(engine: LiteEngine, man: Voice) -> None:
+    plain, shifted = (
+        run(engine, Clone(TEXTS["english"]), clip_of(0.3 * man.samples + offset), man.transcript)
+        for offset in (0.0, 0.1)
+    )
+    assert level_db(shifted) == pytest.approx(level_db(plain), abs=0.5)
+    assert len(shifted) == pytest.approx(len(plain), rel=0.03)
+
+
 def test_lively_reference_gives_a_livelier_clone(engine: LiteEngine, woman: Voice) -> None:
     f0 = pitch(woman.samples)
     ranges = []

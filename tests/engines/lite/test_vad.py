@@ -59,6 +59,12 @@ def test_short_pauses_belong_to_speech(engine: LiteEngine, woman: Voice) -> None
     assert len(once) > 0.75 * len(woman.samples)
 
 
+def test_an_offset_is_no_speech(engine: LiteEngine, woman: Voice) -> None:
+    gapped = np.concatenate([woman.samples, np.zeros(2 * RATE), woman.samples])
+    plain, shifted = (len(run(engine, Vad(), clip_of(0.3 * gapped + offset))) for offset in (0.0, 0.1))
+    assert shifted == pytest.approx(plain, rel=0.02)
+
+
 def test_silence_alone_says_so(engine: LiteEngine) -> None:
     with pytest.raises(InvalidRequest, match="no speech") as caught:
         run(engine, Vad(), clip_of(np.zeros(RATE)))

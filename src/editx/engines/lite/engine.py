@@ -18,6 +18,7 @@ from editx.engines.base import Context, Memory, Progress
 from editx.engines.lite import clone
 from editx.engines.lite.denoise import denoise
 from editx.engines.lite.espeak import Manner, speaker
+from editx.engines.lite.hum import without_hum
 from editx.engines.lite.options import change_for
 from editx.engines.lite.paralinguistic import insert_sounds
 from editx.engines.lite.plan import plan_change
@@ -101,14 +102,15 @@ class LiteEngine:
         elif isinstance(step, Denoise):
             yield from denoise(x)
         elif isinstance(step, Paralinguistic):
-            heard = x[: _LONGEST_REFERENCE_S * RATE]
+            heard = without_hum(x[: _LONGEST_REFERENCE_S * RATE])
             speaker_profile = profile(heard, (yield from _listen(heard, tick)))
             yield from insert_sounds(x, step.text, speaker_profile, rng, tick)
         elif is_silent(x) or len(x) < _SHORTEST:
             yield np.asarray(x, dtype=np.float64), 1.0
         else:
-            f0 = yield from _listen(x, tick)
-            yield from render(x, plan_change(x, f0, change_for(step), rng))
+            speech = without_hum(x)
+            f0 = yield from _listen(speech, tick)
+            yield from render(speech, plan_change(speech, f0, change_for(step), rng))
 
     def _hear(self, clip: Clip, context: Context) -> Generator[Progress, None, tuple[Profile, Manner]]:
         """What the voice in a reference recording is like, and how espeak comes nearest to it."""
@@ -136,7 +138,7 @@ def _hear_reference(x: Samples, context: Context) -> Generator[Progress, None, t
         )
     if is_silent(x):
         raise InvalidRequest("the reference recording is silent; send one with the voice to be cloned", param="audio")
-    heard = x[: _LONGEST_REFERENCE_S * RATE]
+    heard = without_hum(x[: _LONGEST_REFERENCE_S * RATE])
     reference = profile(heard, (yield from _listen(heard, tick)))
     manner = clone.manner_for(reference)
     if len(heard) == len(x):  # of a longer recording nobody knows which words were heard

@@ -39,6 +39,7 @@ def profile(x: NDArray[np.floating], f0: Floats) -> Profile:
     power = frame_power(x)
     active = active_frames(db(power))
     telling = np.flatnonzero(active & (f0 > 0))
+    told = np.where(active, f0, 0.0) if len(telling) >= 8 else f0  # a hum between the words is not the voice
     if len(telling) < 8:
         telling = np.flatnonzero(active) if active.any() else np.arange(len(f0))
     chosen = telling[np.linspace(0, len(telling) - 1, min(len(telling), _MOST_FRAMES)).astype(np.intp)]
@@ -47,7 +48,7 @@ def profile(x: NDArray[np.floating], f0: Floats) -> Profile:
     weight = power[chosen] / max(float(power[chosen].max()), 1e-12)
     mean = np.average(envelope, axis=0, weights=np.sqrt(weight) + 1e-6)
     return Profile(
-        world.median_f0(f0), world.spread_st(f0), active_level_db(x), mean, float(active.sum()) / FRAMES_PER_SECOND
+        world.median_f0(told), world.spread_st(told), active_level_db(x), mean, float(active.sum()) / FRAMES_PER_SECOND
     )
 
 

@@ -14,6 +14,7 @@ from editx.engines.lite.world import Analysis
 
 _CONTEXT = 10  # frames of neighbourhood given to each segment
 _FADE = 2 * HOP  # samples over which neighbouring segments blend, on each side of the cut
+_TRIES, _LOST, _MOST_PUSH = 3, 10 ** (0.3 / 10), 2.0
 _FIRST_S, _SHORTEST_S, _LONGEST_S = (0.4, 1.0), 1.2, 2.6
 
 
@@ -59,7 +60,7 @@ def render(x: NDArray[np.floating], plan: Plan) -> Iterator[tuple[Floats, float]
         where = np.interp(np.arange(first, last + 1), plan.clock[low:high], np.arange(high - low))
         wave = world.synthesise(world.resample_frames(changed, where))
         wanted = np.interp(low + where, np.arange(n), power * 10.0 ** (plan.gain_db / 10.0)).mean()
-        wave = limit(wave * np.sqrt(wanted / max(float(np.square(wave).mean()), 1e-14)))
+        wave = _at_power(wave, wanted)
         begin = 0 if start == 0 else round(float(plan.clock[start]) * HOP) - _FADE
         end = plan.samples if stop == n else round(float(plan.clock[stop]) * HOP) + _FADE
         piece = np.zeros(max(end - begin, 0))
@@ -88,6 +89,19 @@ def segments(power_db: Floats, f0: Floats) -> list[tuple[int, int]]:
             break
         cuts.append(low + int(np.argmin(cost[low:high])))
     return list(zip(cuts, [*cuts[1:], n], strict=True))
+
+
+def _at_power(wave: Floats, wanted: float) -> Floats:
+    """`wave` limited to full scale at the mean square `wanted`, or as near to it as 6 dB into the limiter bring it."""
+    wave = wave * np.sqrt(wanted / max(float(np.square(wave).mean()), 1e-14))
+    push, limited = 1.0, limit(wave)
+    for _ in range(_TRIES):
+        lost = wanted / max(float(np.square(limited).mean()), 1e-14)
+        if lost < _LOST or push >= _MOST_PUSH:
+            break
+        push = min(push * lost, _MOST_PUSH)
+        limited = limit(wave * push)
+    return limited
 
 
 def _change(speech: Analysis, plan: Plan, low: int, high: int) -> Analysis:

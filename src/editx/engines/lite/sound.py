@@ -20,17 +20,25 @@ FRAMES_PER_SECOND = RATE // HOP
 SILENCE_DB = -65.0
 """A clip whose loudest 30 ms stay below this level (dB re full scale) holds nothing to work on."""
 _CEILING = 0.985
+_OFFSET_SHARE = 1e-5  # of the power
 
 
 def at_engine_rate(clip: Clip) -> Samples:
-    """The clip's samples at `RATE`, finite and within ±1: the very same array where nothing has to change."""
+    """The clip's samples at `RATE`, finite, around zero and within ±1: the very same array where nothing has to change.
+
+    An offset, which nobody hears, would count as loudness and fill the pauses.
+    """
     x = clip.samples
     if clip.rate != RATE and len(x):
         x = soxr.resample(x, clip.rate, RATE, quality="HQ")
     if not np.isfinite(x).all():
         x = np.nan_to_num(x, nan=0.0, posinf=1.0, neginf=-1.0)
-    if len(x) and np.abs(x).max() > 1.0:
-        x = np.clip(x, -1.0, 1.0)
+    if len(x):
+        offset = float(x.mean(dtype=np.float64))
+        if offset**2 > _OFFSET_SHARE * float(np.square(x, dtype=np.float64).mean()):
+            x = x - np.float32(offset)
+        if np.abs(x).max() > 1.0:
+            x = np.clip(x, -1.0, 1.0)
     return np.ascontiguousarray(x, dtype=np.float32)
 
 
