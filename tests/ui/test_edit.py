@@ -102,6 +102,26 @@ def test_a_chain_of_three_edits_and_a_branch_outlive_a_reload(
     expect(card(page, 5)).to_contain_text("来自 4")
 
 
+def test_what_is_edited_is_the_card_that_the_button_names(
+    visit: Callable[..., Visit], site: RunningServer, recording: Path, speech: tuple[Clip, str]
+) -> None:
+    """Whatever language another tab of the browser is switched to meanwhile."""
+    page = visit(site).page
+    start(page, recording, speech[1])
+    apply(page, 1)
+    kind(page, "Trim silence")
+    apply(page, 2)
+    other = page.context.new_page()
+    other.goto("/")
+    other.get_by_role("link", name="中文").click()
+    other.get_by_role("tab", name="克隆").wait_for()
+    expect(page.locator("#edit-apply")).to_have_text("Apply to card 2")
+    apply(page, 3)
+    expect(card(page, 3)).to_contain_text("from 2")
+    expect(page.locator("#edit-apply")).to_have_text("Apply to card 3")
+    expect(page.locator("#edit-cards h2")).to_have_text("Cards")
+
+
 def test_a_reload_while_an_edit_is_under_way_keeps_the_recording(
     page: Page, recording: Path, speech: tuple[Clip, str]
 ) -> None:

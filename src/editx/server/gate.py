@@ -27,7 +27,8 @@ OPEN_PATHS = frozenset(
 """Answered without a key: probes, and documents that hold no one's data."""
 
 QUIET = (
-    "/assets/", "/static/", "/svelte/", "/page/static/", "/gradio_api/", "/theme.css", "/api/v1/models/status",
+    "/assets/", "/static/", "/svelte/", "/page/static/", "/page/en/", "/page/zh/", "/gradio_api/", "/theme.css",
+    "/api/v1/models/status",
 )  # fmt: skip
 """What a page fetches by the dozen is not worth a line each."""
 

@@ -107,7 +107,7 @@ def of_desk(desk: Desk, chosen: int, form: EditForm, words: Words) -> list[Call]
 
     Raises InvalidRequest.
     """
-    chain = desk.chain(chosen) if chosen < len(desk.cards) else ()
+    chain = desk.chain(chosen) if 0 <= chosen < len(desk.cards) else ()
     if len(chain) < 2:
         return [
             Call(

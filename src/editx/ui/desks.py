@@ -143,7 +143,7 @@ class Desks:
         """Say what is spoken in card `number`, where there is one."""
         with self._lock:
             desk = self._desk(id)
-            if number >= len(desk.cards):
+            if not 0 <= number < len(desk.cards):
                 return desk
             card = replace(desk.cards[number], transcript=transcript.strip())
             return self._store(id, replace(desk, cards=(*desk.cards[:number], card, *desk.cards[number + 1 :])))

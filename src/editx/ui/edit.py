@@ -43,7 +43,7 @@ class EditTab:
     item: gr.Tab
     inputs: list[Component]
     desk: gr.Textbox
-    chosen: gr.State
+    chosen: gr.Number
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, tabs: gr.Tabs, clone: Clo
     """Build the tab."""
     with gr.Tab(words["page.edit"], id="edit") as item:
         desk = gr.Textbox(visible=False)
-        chosen = gr.State(0)
+        chosen = gr.Number(0, precision=0, visible=False)  # the browser's, so that what is edited is what it shows
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
                 recording = controls.recording(words, words["edit.recording"], words["edit.recording_hint"])
@@ -269,7 +269,7 @@ def _group(name: str, groups: list[gr.Column]) -> gr.Column:
 
 def _missing(desk: Desk, number: int, form: EditForm) -> str | None:
     """What has to be given before the form can be applied, as the key of an error."""
-    if number >= len(desk.cards):
+    if not 0 <= number < len(desk.cards):
         return "no_recording"
     if STEP_TYPES[form.kind].needs_transcript and not form.transcript.strip():
         return "no_transcript"

@@ -20,7 +20,11 @@ from editx.ui.parts import Parts
 from editx.ui.words import COOKIE, LANGUAGES, LOCALES, Words, choose, words
 
 PATHS = ("/", "/config", "/theme.css", "/favicon.ico", "/robots.txt", "/manifest.json")
-PREFIXES = ("/gradio_api", "/assets", "/static", "/svelte")
+OWN = "/page/"
+"""Before a language, the folder of that language's page: what a visitor's page asks for, it asks of itself, whatever
+language another tab of the browser was switched to meanwhile."""
+
+PREFIXES = ("/gradio_api", "/assets", "/static", "/svelte", *(OWN + language for language in LANGUAGES))
 """What the page answers. Everything else belongs to the API, its 404 included."""
 
 POLICY = "; ".join((
@@ -57,6 +61,10 @@ class Page:
         self._stopping.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if own := re.match(f"{OWN}({'|'.join(LANGUAGES)})(?=/)", scope["path"]):
+            inner = {"path": scope["path"][own.end() :], "raw_path": scope["raw_path"][own.end() :]}
+            await (await self._app(own[1]))({**scope, **inner}, receive, send)
+            return
         headers = Headers(scope=scope)
         chosen = HTTPConnection(scope).cookies.get(COOKIE)
         asked = QueryParams(scope["query_string"]).get("lang")
@@ -132,7 +140,9 @@ class _Document:
             '<link rel="stylesheet" href="page/static/editx.css"><link rel="icon" href="page/static/icon.svg">'
             + "".join(f'<script src="page/static/{name}.js"></script>' for name in SCRIPTS)
         )
-        return html.replace("<head>", f"<head>{head}", 1)
+        own = f"{OWN}{self._words.language}"[1:]  # relative: a proxy may serve us under a folder
+        foot = f"<script>gradio_config.root = new URL('{own}', document.baseURI).href;</script>"
+        return html.replace("<head>", f"<head>{head}", 1).replace("</head>", f"{foot}</head>", 1)
 
 
 SCRIPTS = ("editx", "access", "player", "chart", "models", "voices", "api", "analysis", "compare", "cards", "tags")
