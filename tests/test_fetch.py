@@ -1,20 +1,24 @@
 from __future__ import annotations
 
+import contextlib
 import http.server
 import ipaddress
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote
 
 import psutil
 import pytest
 
-from editx.errors import InvalidRequest, TooLarge
+from editx.cancellation import Cancellation
+from editx.errors import Cancelled, InvalidRequest, TooLarge
 from editx.fetch import Address, fetch_audio, is_public_address, resolve_host
 
 HERE = ipaddress.ip_address("127.0.0.1")
@@ -318,6 +322,56 @@ def test_a_file_without_end_is_cut(site: Site) -> None:
     with pytest.raises(TooLarge, match="at most 200000"):
         fetch(site.url("/endless/"), max_bytes=200_000)
     assert time.monotonic() - started < 5
+
+
+def given_up(url: str, waits: Callable[[], object], **options) -> None:
+    """Fetch `url`, and give it up once it `waits`."""
+    cancellation = Cancellation()
+    with ThreadPoolExecutor(1) as pool:
+        fetching = pool.submit(fetch, url, timeout=25, cancellation=cancellation, **options)
+        while not waits():
+            assert not fetching.done()
+        cancellation.cancel("the client left")
+        with pytest.raises(Cancelled):
+            fetching.result(15)
+
+
+@pytest.mark.parametrize("path", ["/drip/", "/dripheaders/", "/silence/"])
+def test_a_file_that_nobody_waits_for_is_given_up(site: Site, path: str) -> None:
+    given_up(site.url(path), lambda: site.asked)
+
+
+def test_an_address_that_nobody_waits_for_is_given_up() -> None:
+    asked, end = threading.Event(), threading.Event()
+
+    def resolve(host: str) -> list[Address]:
+        asked.set()
+        end.wait(30)
+        return [HERE]
+
+    try:
+        given_up("http://files.example/", asked.is_set, resolve=resolve)
+    finally:
+        end.set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where a full backlog leaves a connection waiting")
+def test_a_connection_that_nobody_waits_for_is_given_up() -> None:
+    with socket.socket() as full, contextlib.ExitStack() as waiting:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        for _ in range(3):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", port))
+        me = psutil.Process()
+
+        def connecting() -> bool:
+            tried = [one for one in me.net_connections("tcp") if one.raddr and one.raddr.port == port]
+            return len(tried) > 3
+
+        given_up(f"http://files.example:{port}/", connecting)
 
 
 @pytest.mark.parametrize("path", ["/drip/", "/dripheaders/", "/silence/"])

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urljoin, urlsplit
 
+from editx.cancellation import Cancellation
 from editx.errors import EditXError, InvalidRequest, TooLarge
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -73,14 +74,16 @@ def fetch_audio(
     is_public: IsPublic = is_public_address,
     resolve: Resolve = resolve_host,
     tls: ssl.SSLContext | None = None,
+    cancellation: Cancellation | None = None,
 ) -> bytes:
     """The bytes at `url` (http or https), at most `max_bytes`, within `timeout` seconds altogether.
 
     Whether fetching is allowed at all is the caller's to decide. `is_public` and `resolve` are the policy and the
     resolver, `tls` who is trusted (the system's authorities by default). Raises InvalidRequest, saying why, when the
-    address is refused or does not answer with the file; TooLarge when it is longer.
+    address is refused or does not answer with the file; TooLarge when it is longer; Cancelled as soon as `cancellation`
+    says so.
     """
-    fetch = _Fetch(max_bytes, timeout, param, is_public, resolve, tls)
+    fetch = _Fetch(max_bytes, timeout, param, is_public, resolve, tls, cancellation or Cancellation())
     for _ in range(MAX_REDIRECTS + 1):
         answer = fetch.get(url)
         if isinstance(answer, bytes):
@@ -105,6 +108,7 @@ class _Fetch:
         is_public: IsPublic,
         resolve: Resolve,
         tls: ssl.SSLContext | None,
+        cancellation: Cancellation,
     ) -> None:
         self._max_bytes = max_bytes
         self._timeout = timeout
@@ -113,6 +117,7 @@ class _Fetch:
         self._is_public = is_public
         self._resolve = resolve
         self._tls = tls
+        self._cancellation = cancellation
 
     def get(self, url: str) -> bytes | _Redirect:
         """What `url` itself answers."""
@@ -128,15 +133,19 @@ class _Fetch:
 
             timer = threading.Timer(self._left(), expire)
             timer.start()
+            forget = self._cancellation.on_cancel(lambda: _shut(twin))
             try:
                 answer = self._exchange(connection, scheme, host, port, target)
             except (OSError, http.client.HTTPException) as error:
+                self._cancellation.raise_if_cancelled()
                 if late.is_set():
                     raise self._too_slow() from None
                 raise self._refusal(f"{host} did not answer as it should: {error or type(error).__name__}") from None
             finally:
+                forget()
                 timer.cancel()
                 timer.join()
+        self._cancellation.raise_if_cancelled()
         if late.is_set():
             raise self._too_slow()
         return answer
@@ -165,16 +174,20 @@ class _Fetch:
     def _addresses(self, host: str) -> Sequence[Address]:
         """The checked addresses of `host`. The system's resolver knows no timeout, so it works in a thread."""
         outcome: list[Sequence[Address] | Exception] = []
+        over = threading.Event()
 
         def work() -> None:
             try:
                 outcome.append(self._resolve(host))
             except (OSError, UnicodeError, ValueError) as error:
                 outcome.append(error)
+            over.set()
 
-        thread = threading.Thread(target=work, name="resolve-host", daemon=True)
-        thread.start()
-        thread.join(self._left())
+        forget = self._cancellation.on_cancel(over.set)
+        threading.Thread(target=work, name="resolve-host", daemon=True).start()
+        over.wait(self._left())
+        forget()
+        self._cancellation.raise_if_cancelled()
         if not outcome:
             raise self._too_slow()
         found = outcome[0]
@@ -186,10 +199,18 @@ class _Fetch:
 
     def _connect(self, addresses: Sequence[Address], host: str, port: int) -> socket.socket:
         for address in addresses:
+            self._cancellation.raise_if_cancelled()
+            connection = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6)
+            forget = self._cancellation.on_cancel(lambda connection=connection: _shut(connection))
             try:
-                return socket.create_connection((str(address), port), self._left())
+                connection.settimeout(self._left())
+                connection.connect((str(address), port))
+                return connection
             except OSError:
-                continue
+                connection.close()
+            finally:
+                forget()
+        self._cancellation.raise_if_cancelled()
         if time.monotonic() >= self._deadline:
             raise self._too_slow()
         raise self._refusal(f"no connection to {host} on port {port}")

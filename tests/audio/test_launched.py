@@ -6,14 +6,17 @@ import os
 import tempfile
 import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import psutil
 import pytest
 
 from editx.audio.child import ChildFailed, ChildTimedOut
 from editx.audio.codec import AudioLimits, Decoder
 from editx.audio.launched import launched
-from editx.errors import TooLarge, UndecodableAudio
+from editx.cancellation import Cancellation
+from editx.errors import Cancelled, TooLarge, UndecodableAudio
 from editx.processes.launcher import Launcher
 from tests.audio.sounds import muxed, silence_bomb, snr_db, speech_like, tone, wav_file
 
@@ -93,6 +96,22 @@ def test_the_rate_of_a_file_costs_no_memory(launcher: Launcher) -> None:
         tracemalloc.stop()
     assert (clip.rate, len(clip.samples)) == (48_000, 110 * 48_000)
     assert peak < 1.5 * clip.samples.nbytes
+
+
+def test_a_file_that_nobody_waits_for_is_given_up(launcher: Launcher) -> None:
+    cancellation = Cancellation()
+    before = set(psutil.Process().children(recursive=True))
+    with ThreadPoolExecutor(1) as pool:
+        run = launched(launcher, cancellation)
+        asked = pool.submit(run, f"{ME}:spin", b"", limits=AudioLimits(), timeout=25)
+        while not (children := set(psutil.Process().children(recursive=True)) - before):
+            assert not asked.done()
+        cancellation.cancel("the client left")
+        with pytest.raises(Cancelled):
+            asked.result(15)
+    assert psutil.wait_procs(children, timeout=15)[1] == []
+    with pytest.raises(Cancelled):
+        run(f"{ME}:spin", b"", limits=AudioLimits(), timeout=25)
 
 
 def test_a_crash_blames_the_file(launcher: Launcher) -> None:
