@@ -11,7 +11,7 @@ from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 import editx
-from editx.cli import batch, clone, doctor, edit, models, pull, quantize, serve, synth, voices
+from editx.cli import batch, bench, clone, doctor, edit, models, pull, quantize, serve, synth, voices
 from editx.cli.console import EXIT_CODES, report_error
 from editx.errors import Cancelled, EditXError, InvalidRequest
 
@@ -44,6 +44,7 @@ for _name, _command, _summary in (
     ("synth-checkpoint", synth.synth_checkpoint, "Write random weights in the published layout."),
 ):
     app.command(name=_name, short_help=_summary, cls=_Command)(_command)
+app.command(name="bench", short_help="Measure speed and memory on this machine.")(bench.bench)
 app.command(name="doctor", short_help="Tell what would work here, and why not.")(doctor.doctor)
 
 
