@@ -36,6 +36,16 @@ def test_a_server_is_run_by_them(tmp_path: Path):
         assert too_long.status_code == 413
 
 
+def test_a_server_warns_of_variables_that_are_no_settings(tmp_path: Path):
+    variables = {"EDITX_API_KEYS": "secret", "EDITX_XYZZY": "1", "EDITX_SERVER": "http://127.0.0.1:1"}
+    with running_server(tmp_path, env=variables) as running:
+        warnings = [line for line in running.log if line.startswith("warning: ")]
+    assert warnings == [
+        "warning: there is no setting EDITX_API_KEYS; rename EDITX_API_KEYS to EDITX_API_KEY",
+        "warning: there is no setting EDITX_XYZZY; unset EDITX_XYZZY",
+    ]
+
+
 def test_a_file_that_does_not_fit_names_what_does_not(editx: CommandLine):
     (editx.folder / "editx.toml").write_text('port = "http"\nprot = 80\n')
     message = editx.error("doctor", code=2)

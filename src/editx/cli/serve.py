@@ -13,8 +13,12 @@ def serve(settings: Settings) -> None:
     Every flag is also a variable (--idle-timeout is EDITX_IDLE_TIMEOUT) and a key of the TOML file (idle_timeout).
     Flags win over variables, variables over the file.
     """
+    from editx.cli.console import stderr
+    from editx.doctor.variables import unknown_variables
     from editx.server import run
     from editx.workshop import open_voices
 
+    for name, remedy in unknown_variables().items():  # a misspelt EDITX_API_KEY would leave the server open, silently
+        stderr().print(f"warning: there is no setting {name}; {remedy}", soft_wrap=True)
     open_voices(settings).close()  # a directory that cannot be used is said before anything is started
     run.serve(settings)
