@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import math
@@ -22,6 +23,7 @@ from editx.errors import (
     ModelUnloaded,
     OutOfMemory,
     ShuttingDown,
+    Stalled,
 )
 from editx.lifecycle import Event, Lease, Ticket
 from tests.lifecycle.simulation import CancellableFactory, Factory, Jobs, KillableModel, ManualClock, Model
@@ -268,6 +270,30 @@ def test_get_model_during_a_lease_leaves_the_lease_in_charge() -> None:
     assert not rig.manager.is_loaded()
 
 
+@pytest.mark.parametrize("keep_alive", [0, 3])
+def test_get_model_during_a_lease_is_not_cut_short_by_its_keep_alive(keep_alive: float) -> None:
+    rig = Rig()
+    lease, other = rig.lease(keep_alive), rig.lease(keep_alive)
+    rig.manager.get_model()
+    rig.clock.advance(6)
+    other.release()
+    lease.release()
+    rig.clock.advance(3.9)
+    assert rig.manager.is_loaded()
+    rig.clock.advance(0.1)
+    assert not rig.manager.is_loaded()
+    rig.jobs.run_all()
+    late = rig.lease(keep_alive=0)
+    rig.manager.get_model()
+    rig.clock.advance(10)
+    late.release()
+    assert not rig.manager.is_loaded(), "what was borrowed has had its time"
+    rig.jobs.run_all()
+    rig.manager.force_unload()
+    rig.use(keep_alive=0)
+    assert not rig.manager.is_loaded(), "a borrow is of one instance"
+
+
 def test_moving_the_deadline_does_not_arm_a_timer_each_time() -> None:
     rig = Rig()
     for _ in range(1000):
@@ -335,6 +361,8 @@ def test_an_idle_timeout_of_zero_leaves_get_model_a_second() -> None:
     lease = rig.lease()
     rig.manager.get_model()
     lease.release()
+    assert rig.manager.is_loaded()
+    rig.clock.advance(1)
     rig.jobs.run_all()
     assert rig.state == "unloaded"
     ticket = rig.manager.request()
@@ -869,6 +897,36 @@ def test_a_good_use_forgets_the_crashes_and_an_unused_load_does_not() -> None:
     assert rig.status("crashes") == 0
     crash(rig)
     assert rig.status("retry_in") is None
+
+
+def test_a_use_that_raises_proves_nothing() -> None:
+    rig = Rig()
+    crash(rig)
+    crash(rig)
+    rig.clock.advance(1)
+    for error in (RuntimeError("bad"), Stalled("no sign of life"), Cancelled("enough")):
+        with pytest.raises(type(error)), rig.lease():
+            raise error
+        assert rig.status("crashes") == 2
+    with rig.lease():
+        pass
+    assert rig.status("crashes") == 0
+
+
+def test_a_stall_stays_a_stall_when_the_model_is_lost_by_it() -> None:
+    rig = Rig()
+    lease = rig.lease()
+    rig.factory.made[0].die(ModelCrashed("killed"))
+    assert lease.revoked
+    with pytest.raises(Stalled):
+        stall(lease)
+    assert rig.status("crashes") == 1
+
+
+def stall(lease: Lease[Any]) -> None:
+    with contextlib.ExitStack() as stack:
+        stack.push(lease.__exit__)
+        raise Stalled("no sign of life")
 
 
 def test_a_crash_while_loading_counts_and_any_other_failure_does_not() -> None:

@@ -203,18 +203,30 @@ def test_a_measured_peak_replaces_the_estimate() -> None:
     assert rig.loaded == "abc"
 
 
-def test_a_peak_beyond_the_budget_answers_those_who_wait() -> None:
+def test_what_took_more_than_the_budget_runs_alone() -> None:
     rig = Rig()
-    a, b = rig.lease("a"), rig.lease("b")
-    ticket = rig.pool.request("c")
+    with rig.lease("c"):
+        rig.pool.record_peak("c", 13)
+    assert rig.pool.status()["c"]["memory_bytes"] == 12
     assert rig.pool.misfit("c") == ""
-    rig.pool.record_peak("c", 13)
-    assert "was measured to take" in str(failure(ticket))
-    assert "was measured to take" in rig.pool.misfit("c")
-    with pytest.raises(OutOfMemory):
-        rig.pool.request("c")
+    a = rig.lease("a")
+    assert rig.loaded == "a"
+    ticket, behind = rig.pool.request("c"), rig.pool.request("b")
     a.release()
-    b.release()
+    rig.jobs.run_all()
+    assert rig.loaded == "c"
+    ticket.result(0).release()
+    rig.jobs.run_all()
+    assert rig.loaded == "b"
+    assert behind.result(0).held
+
+
+def test_a_belief_beyond_the_budget_makes_a_misfit() -> None:
+    rig = Rig(budget=5)
+    assert "believed to take" in rig.pool.misfit("a")
+    assert rig.pool.misfit("c") == ""
+    with pytest.raises(OutOfMemory, match="believed to take"):
+        rig.pool.request("a")
 
 
 def test_a_cancelled_request_lets_those_behind_it_go() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -291,3 +292,30 @@ def test_leasing_what_is_loaded_is_quick(make: Callable[[], LazyModelManager[Mod
             pass
     assert (time.perf_counter() - began) / 2000 < 200e-6  # ten times the target, for a busy machine
     assert owner.shutdown()
+
+
+@contextlib.contextmanager
+def no_threads() -> Iterator[None]:
+    """No thread can be started inside: each would need a stack that no address space holds."""
+    before = threading.stack_size(1 << 47)
+    try:
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            threading.Thread(target=print).start()
+        yield
+    finally:
+        threading.stack_size(before)
+
+
+def test_without_threads_jobs_are_done_by_whoever_asks_and_deadlines_are_late() -> None:
+    heard = Heard()
+    manager = LazyModelManager(Factory(), idle_timeout=0.01, load_timeout=30, close_timeout=30, observer=heard)
+    with no_threads():
+        for _ in range(3):
+            with manager.lease(timeout=0):
+                assert manager.is_loaded()
+            assert manager.force_unload(timeout=0)
+        manager.lease(timeout=0).release()
+        assert manager.is_loaded(), "nobody was there to unload it"
+    manager.get_status()
+    heard.wait_for("unloaded", 4)
+    assert manager.shutdown()

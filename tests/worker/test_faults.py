@@ -16,6 +16,7 @@ from editx.audio.clip import Clip
 from editx.cancellation import Cancellation
 from editx.engines.base import Context, Progress
 from editx.errors import ModelCrashed, Stalled
+from editx.lifecycle import ModelPool, PoolVariant
 from editx.processes.launcher import Launcher
 from editx.worker.client import HOST_MODULE, Finished
 from tests.processes.harness import PATIENCE_S, Watch
@@ -99,6 +100,18 @@ def test_a_stopped_worker_is_killed_and_only_the_stalled_request_says_stalled(lo
     assert "gave no sign of life" in watcher.wait().message
     with pytest.raises(ModelCrashed, match="gave no sign of life"):
         list(other)
+
+
+@pytest.mark.parametrize("keep_alive", [None, 0])
+def test_each_stall_counts_as_one_crash_and_stays_a_stall(factory, clip, keep_alive):
+    with ModelPool([PoolVariant("faulty", factory(stall_timeout=0.5))]) as pool:
+        for stalls in range(1, 5):
+            with pytest.raises(Stalled), pool.lease("faulty", keep_alive) as model:
+                list(do(model, "hang", clip))
+            assert pool.status()["faulty"]["crashes"] == stalls
+        with pool.lease("faulty") as model:
+            list(do(model, "echo", clip))
+        assert pool.status()["faulty"]["crashes"] == 0
 
 
 def test_an_engine_that_hangs_is_a_stall_though_its_process_lives(load, clip):

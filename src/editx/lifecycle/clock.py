@@ -43,8 +43,14 @@ class MonotonicClock:
         self._serial = itertools.count()
         self._thread: threading.Thread | None = None
         self._running = False
+        self._stranded = False
+        """Whether calls are armed that no thread will make, because none could be started."""
 
     def now(self) -> float:
+        if self._stranded:
+            with self._changed:
+                if not self._running:
+                    self._start()
         return time.monotonic()
 
     def call_at(self, when: float, fn: Callable[[], None]) -> Timer:
@@ -52,9 +58,7 @@ class MonotonicClock:
         with self._changed:
             heapq.heappush(self._heap, (when, next(self._serial), call))
             if not self._running:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
-                self._running = True
+                self._start()
             elif self._heap[0][2] is call:
                 self._changed.notify()
         return call
@@ -66,6 +70,20 @@ class MonotonicClock:
             return True
         thread.join(timeout)
         return not thread.is_alive()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # Whoever asked is in the middle of a change. What is armed stays so, and every look at it tries again.
+            if not self._stranded:
+                log.error("%s: %s; what is due comes late", self._name, error)
+            self._stranded = True
+            return
+        self._thread = thread
+        self._running = True
+        self._stranded = False
 
     def _forget_cancelled(self) -> None:
         while self._heap and self._heap[0][2].fn is None:

@@ -13,6 +13,7 @@ model's own methods) runs in jobs, never under the monitor.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, Generic, Protocol, TypeVar
@@ -42,6 +43,11 @@ T = TypeVar("T")
 UNPINNED_KEEP_S = 1.0
 """What stands in for an idle timeout of 0 where nobody holds a lease that could end: a model handed out by
 `get_model()`, or loaded ahead of its first use."""
+
+
+def _later_by(now: float, keep: float | None) -> float:
+    """The moment `keep` seconds from now; infinity for None."""
+    return math.inf if keep is None else now + keep
 
 
 class Scheduler(Protocol):
@@ -111,6 +117,8 @@ class Machine(Generic[T]):
         self._was_ready = False
         self._began = 0.0
         self._idle_since: float | None = None
+        self._lent_until = 0.0
+        """Until when somebody may count on a model that was handed out without a lease while others held leases."""
         self._stage: str | None = None
         self._fraction: float | None = None
         self._loads = 0
@@ -156,13 +164,14 @@ class Machine(Generic[T]):
         del self._scheduler.queue[ticket]
         ticket.settle(None, error)
 
-    def release(self, lease: Lease[T]) -> None:
-        """Take a lease back after use: its `keep_alive` decides, and the model has proved healthy."""
+    def release(self, lease: Lease[T], *, proven: bool) -> None:
+        """Take a lease back after use: its `keep_alive` decides. `proven`: the model did its work."""
         with self.monitor:
             if not lease.held:
                 return
             self._keep = lease.keep_alive
-            self.crashes.forget()
+            if proven:
+                self.crashes.forget()
             self._end(lease, self._keep)
 
     def withdraw(self, ticket: Ticket[T]) -> bool:
@@ -200,7 +209,9 @@ class Machine(Generic[T]):
         """The model, which must be ready, without a lease: it stays for as long as the idle clock runs."""
         self._keep = self.default_keep
         self.last_used = self._clock.now()
-        if not self.leases:
+        if self.leases:
+            self._lent_until = _later_by(self.last_used, self._unpinned_keep())
+        else:
             self._rest(self._unpinned_keep())
         return self._model  # type: ignore[return-value]  # ready, so it is a T
 
@@ -232,12 +243,14 @@ class Machine(Generic[T]):
             self._rest(keep)
 
     def _rest(self, keep: float | None) -> None:
-        """Start the idle clock."""
-        self._idle_since = self._clock.now()
-        if keep == 0:
+        """Start the idle clock; what was borrowed while leases were out is kept as long as it would be without them."""
+        self._idle_since = now = self._clock.now()
+        due = max(_later_by(now, keep), self._lent_until)
+        self._lent_until = 0.0
+        if due <= now:
             self.unload("idle")
         else:
-            self._idle.set(None if keep is None else self._idle_since + keep)
+            self._idle.set(None if due == math.inf else due)
 
     def _unpinned_keep(self) -> float | None:
         return UNPINNED_KEEP_S if self.default_keep == 0 else self.default_keep
@@ -250,11 +263,11 @@ class Machine(Generic[T]):
         self.generation += 1
         self._began = self._clock.now()
         self._stage = self._fraction = self._death = None
-        if self.limits.load_timeout is not None:
-            self._deadline.set(self._began + self.limits.load_timeout)
         self._emit("loading")
         generation = self.generation
         self._later(lambda: self._load(generation))
+        if self.limits.load_timeout is not None:
+            self._deadline.set(self._began + self.limits.load_timeout)
 
     def sign_of_life(self, stage: str | None = None, fraction: float | None = None) -> None:
         """A load is getting on: show how far, and give it another `load_timeout` from here."""
@@ -369,10 +382,10 @@ class Machine(Generic[T]):
         for ticket in self._waiting():
             self.fail(ticket, error)
         self._start_unloading(reason, Phase.CANCELLING)
-        self._deadline.set(self._clock.now() + self.limits.close_timeout)
         cancel = getattr(self._factory, "cancel", None)
         if callable(cancel):
             self._later(lambda: self._call(cancel, "cancel() of the factory"))
+        self._deadline.set(self._clock.now() + self.limits.close_timeout)
 
     # Unloading.
 
@@ -423,6 +436,7 @@ class Machine(Generic[T]):
         self._reason = reason
         self._began = self._clock.now()
         self._idle_since = None
+        self._lent_until = 0.0
         self._idle.cancel()
         self._emit("unloading", reason=reason)
 
@@ -434,8 +448,8 @@ class Machine(Generic[T]):
         self.leases.clear()
         self._phase = Phase.CLOSING
         self._killed = False
-        self._deadline.set(self._clock.now() + self.limits.close_timeout)
         self._dispose_by("close")
+        self._deadline.set(self._clock.now() + self.limits.close_timeout)
 
     def _dispose_by(self, method: str) -> None:
         generation, box = self.generation, [self._model]
@@ -491,9 +505,9 @@ class Machine(Generic[T]):
         generation = self.generation
         if self._phase is Phase.CLOSING and not self._killed and callable(getattr(self._model, "kill", None)):
             self._killed = True
-            self._deadline.set(self._clock.now() + self.limits.close_timeout)
             log.warning("%s did not close within %g s and is killed", self.name, self.limits.close_timeout)
             self._dispose_by("kill")
+            self._deadline.set(self._clock.now() + self.limits.close_timeout)
             return
         self._last_error = f"{self._phase.value} did not end within {self.limits.close_timeout:g} s and was abandoned"
         log.warning("%s: %s", self.name, self._last_error)

@@ -162,7 +162,11 @@ class ModelPool(Generic[T]):
         self._machine(variant).sign_of_life(stage, fraction)
 
     def record_peak(self, variant: str, peak_bytes: int) -> None:
-        """Budget with what a variant was measured to take; the highest measurement counts. Raises NotFound."""
+        """Budget with what a variant was measured to take; the highest measurement counts.
+
+        What took more than the whole budget has served all the same: it is given all of it, and runs alone from then
+        on. Raises NotFound.
+        """
         machine = self._machine(variant)
         _at_least(1, peak_bytes, "peak_bytes")
         with self.monitor:
@@ -261,7 +265,10 @@ class ModelPool(Generic[T]):
         return machine
 
     def _need(self, name: str) -> int:
-        return self._peaks.get(name) or self._variants[name].memory_bytes
+        peak = self._peaks.get(name)
+        if peak is None:
+            return self._variants[name].memory_bytes
+        return peak if self._budget is None else min(peak, self._budget)
 
     def _view(self, name: str) -> VariantView:
         machine = self._machines[name]
@@ -280,9 +287,8 @@ class ModelPool(Generic[T]):
         return self._budget is not None and self._need(name) > self._budget
 
     def _too_big(self, name: str) -> OutOfMemory:
-        known = "was measured to take" if name in self._peaks else "is believed to take"
         return OutOfMemory(
-            f"{name} {known} {self._need(name) / 2**30:.2f} GiB, more than the whole budget of "
+            f"{name} is believed to take {self._need(name) / 2**30:.2f} GiB, more than the whole budget of "
             f"{(self._budget or 0) / 2**30:.2f} GiB; raise the budget or choose a smaller variant"
         )
 

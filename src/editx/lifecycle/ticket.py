@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
-from editx.errors import Cancelled, EditXError, ModelUnloaded
+from editx.errors import Cancelled, EditXError, ModelUnloaded, Stalled
 from editx.lifecycle.monitor import Monitor
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ class Owner(Protocol[T]):
     name: str
     monitor: Monitor
 
-    def release(self, lease: Lease[T]) -> None: ...
+    def release(self, lease: Lease[T], *, proven: bool) -> None: ...
 
     def withdraw(self, ticket: Ticket[T]) -> bool: ...
 
@@ -46,7 +46,8 @@ class Lease(Generic[T]):
 
     A context manager: `with manager.lease() as model`. `generation` tells which load the model came from. `error` is
     set once the model was taken away (by an unload that did not wait, by its death, or because the ticket was given
-    up); what the body raises then turns into that error, because the loss is the reason.
+    up); what the body raises then turns into that error, because the loss is the reason, unless it is that nobody wants
+    the result any more, or that the model stalled. A body that raises proves nothing of the model's health.
     """
 
     __slots__ = ("_model", "_owner", "error", "generation", "granted_at", "held", "keep_alive")
@@ -74,8 +75,8 @@ class Lease(Generic[T]):
         return self.error is not None
 
     def release(self) -> None:
-        """Give the model back. Later calls change nothing."""
-        self._owner.release(self)
+        """Give the model back, which has proved healthy. Later calls change nothing."""
+        self._owner.release(self, proven=True)
 
     def end(self, error: EditXError | None = None) -> None:
         """Mark it as not held any more, because of `error` if it was revoked. For the owner, monitor held."""
@@ -88,8 +89,8 @@ class Lease(Generic[T]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         lost = self.error
-        self.release()
-        if lost is None or not isinstance(error, Exception) or isinstance(error, Cancelled | type(lost)):
+        self._owner.release(self, proven=error is None)
+        if lost is None or not isinstance(error, Exception) or isinstance(error, Cancelled | Stalled | type(lost)):
             return
         raise raisable(lost) from error
 

@@ -74,7 +74,12 @@ class WorkerFactory:
             child = self._launcher.launch(f"{HOST_MODULE}:main", label=spec.name, limits=self._limits)
         except ChildFailed as error:
             raise LoadFailed(f"no process could be started for {spec.name}: {error}") from error
-        model = WorkerModel(child, spec.name, stall_timeout=self._stall_timeout, grace=self._grace)
+        try:
+            model = WorkerModel(child, spec.name, stall_timeout=self._stall_timeout, grace=self._grace)
+        except RuntimeError as error:  # the system has no thread left for it
+            child.kill()
+            child.socket.close()
+            raise LoadFailed(f"{spec.name} could not be loaded: {error}") from error
         try:
             model.open(spec.entry, spec.options, self._on_progress, load)
         except BaseException:

@@ -236,6 +236,9 @@ class WorkerModel:
         except TimeoutError:
             reason = f"gave no sign of life for {self._stall_timeout:g} s during {what} and was killed"
             self._condemn(reason)
+            # Before whoever stalled lets go of the model, so that this counts as its crash and not as its idleness.
+            self._report_crash()
+            self._asked_to_end = True
             raise Stalled(f"the {self._variant} worker (pid {self.pid}) {reason}") from None
 
     def _abandon(self, id: int) -> None:
@@ -309,6 +312,11 @@ class WorkerModel:
             pass  # closed already
 
     def _report_end(self) -> None:
+        self._gone.set()
+        self._report_crash()
+
+    def _report_crash(self) -> None:
+        """End what is under way, and tell the watchers unless the end was asked for or has been told already."""
         with self._lock:
             crash: ModelCrashed | None = None
             if self._end is None:
@@ -317,7 +325,6 @@ class WorkerModel:
             watchers, self._watchers = self._watchers, []
         for inbox in inboxes:
             inbox.fail(_copy(self._end))
-        self._gone.set()
         if crash is not None:
             for watcher in watchers:
                 watcher(crash)
