@@ -3,8 +3,10 @@
     python bench/load.py [--size 1GB] [--rounds 3] [--device cpu] [--cold] [--json FILE]
 
 One file of bfloat16 matrices is written to a temporary folder, read into preallocated parameters by each method in
-turn, and deleted: from a warm page cache, or with --cold from the disk. The methods take turns, so that a noisy machine
-harms all alike; the best round of each counts. Parameters have been touched before, as memory of a built model has.
+turn, and deleted: from a warm page cache, or with --cold from the disk. Once the parameters are bfloat16, as on a GPU,
+and once float32, as `base` has them on the CPU: then every number is converted on the way. The methods take turns, so
+that a noisy machine harms all alike; the best round of each counts. Parameters have been touched before, as memory of a
+built model has.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -27,6 +29,8 @@ from editx.engines.step.weights.writer import write_safetensors
 from editx.settings import parse_bytes
 
 ROWS, COLUMNS = 4096, 3072
+DTYPES = {"bfloat16 as it is": torch.bfloat16, "bfloat16 to float32": torch.float32}
+LIBRARIES = ("torch.load + copy", "mapped safetensors + copy")
 
 
 def main() -> int:
@@ -37,56 +41,71 @@ def main() -> int:
     parser.add_argument("--cold", action="store_true", help="read from the disk, not from the page cache")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    found: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder), options.size, options.rounds, torch.device(options.device), cold=options.cold)
-    slowest = min(found["torch.load + copy"], found["mapped safetensors + copy"])
-    print(f"{'method':<44} {'GB/s':>6}   against the slower library, against the faster")
-    fastest = max(found["torch.load + copy"], found["mapped safetensors + copy"])
-    for name, rate in found.items():
-        print(f"{name:<44} {rate:6.2f}   {rate / slowest:5.1f}x   {rate / fastest:5.1f}x")
+        count, expected = write(Path(folder), options.size)
+        for conversion, dtype in DTYPES.items():
+            found[conversion] = measure(
+                Path(folder), count, expected, options.rounds, torch.device(options.device), dtype, cold=options.cold
+            )
+    print(f"{'file to parameters':<21} {'method':<38} {'GB/s':>6}   against the slower library, against the faster")
+    for conversion, rates in found.items():
+        slowest, fastest = sorted(rates[name] for name in LIBRARIES)
+        for name, rate in rates.items():
+            print(f"{conversion:<21} {name:<38} {rate:6.2f}   {rate / slowest:5.1f}x   {rate / fastest:5.1f}x")
     if options.json:
-        options.json.write_text(json.dumps({"bytes_per_second": {k: v * 1e9 for k, v in found.items()}}, indent=2))
+        rates_ = {conversion: {name: rate * 1e9 for name, rate in rates.items()} for conversion, rates in found.items()}
+        options.json.write_text(json.dumps({"bytes_per_second": rates_}, indent=2) + "\n", "utf-8")
     return 0
 
 
-def measure(folder: Path, size: int, rounds: int, device: torch.device, *, cold: bool) -> dict[str, float]:
-    """GB/s of each method, the best of `rounds`."""
+def write(folder: Path, size: int) -> tuple[int, float]:
+    """Write the weights in both formats: how many matrices, and the sum of the last."""
     count = max(1, size // (ROWS * COLUMNS * 2))
     generator = torch.Generator().manual_seed(0)
-    weights = {
-        f"layers.{i}.weight": torch.randn(ROWS, COLUMNS, generator=generator).to(torch.bfloat16) for i in range(count)
-    }
-    total = sum(weight.nbytes for weight in weights.values())
+    weights = {name: torch.randn(ROWS, COLUMNS, generator=generator).to(torch.bfloat16) for name in names(count)}
     write_safetensors(folder / "model.safetensors", weights)
     torch.save(weights, folder / "model.pt")
-    expected = float(weights[f"layers.{count - 1}.weight"].float().sum())
-    parameters = {name: torch.zeros(ROWS, COLUMNS, dtype=torch.bfloat16, device=device) for name in weights}
-    del weights
     os.sync()
+    return count, float(weights[names(count)[-1]].float().sum())
+
+
+def names(count: int) -> list[str]:
+    return [f"layers.{i}.weight" for i in range(count)]
+
+
+def measure(
+    folder: Path, count: int, expected: float, rounds: int, device: torch.device, dtype: torch.dtype, *, cold: bool
+) -> dict[str, float]:
+    """GB of the file read per second by each method into parameters of `dtype`, the best of `rounds`."""
+    parameters = {name: torch.zeros(ROWS, COLUMNS, dtype=dtype, device=device) for name in names(count)}
+    total = count * ROWS * COLUMNS * 2
     methods: dict[str, Callable[[], None]] = {
         "torch.load + copy": lambda: pickled(folder, parameters, mmap=False),
         "torch.load(mmap=True) + copy": lambda: pickled(folder, parameters, mmap=True),
         "mapped safetensors + copy": lambda: mapped(folder, parameters),
     }
-    for threads in (1, 2, 4):
-        methods[f"ours, {threads} threads"] = lambda threads=threads: ours(folder, parameters, threads, direct=True)
-    for threads in (1, 2, 4):
-        methods[f"ours, {threads} threads, through the ring"] = lambda threads=threads: ours(
-            folder, parameters, threads, direct=False
-        )
+    # Numbers that are converted, or copied to a GPU, always pass through the ring.
+    straight = dtype == torch.bfloat16 and device.type == "cpu"
+    for direct in (True, False) if straight else (False,):
+        for threads in (1, 2, 4):
+            way = "" if direct else ", through the ring"
+            methods[f"ours, {threads} threads{way}"] = lambda threads=threads, direct=direct: ours(
+                folder, parameters, threads, direct=direct
+            )
     best = dict.fromkeys(methods, 0.0)
     for _ in range(rounds):
         for name, method in methods.items():
             for parameter in parameters.values():
                 parameter.zero_()
             if cold:
-                forget(folder)
+                forget(folder.iterdir())
             synchronise(device)
             began = time.perf_counter()
             method()
             synchronise(device)
             best[name] = max(best[name], total / (time.perf_counter() - began) / 1e9)
-            if float(parameters[f"layers.{count - 1}.weight"].float().sum()) != expected:
+            if float(parameters[names(count)[-1]].float().sum()) != expected:
                 sys.exit(f"{name} read something else")
     return best
 
@@ -107,11 +126,15 @@ def ours(folder: Path, parameters: dict[str, torch.Tensor], threads: int, *, dir
     load_into(parameters, open_files([folder / "model.safetensors"]), threads=threads, direct=direct)
 
 
-def forget(folder: Path) -> None:
-    """Drop the files from the page cache."""
-    for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+def forget(paths: Iterable[Path]) -> None:
+    """Drop files from the page cache, where the system can be asked to. They must have reached the disk."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    os.sync()
+    for path in paths:
+        if path.is_file():
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def synchronise(device: torch.device) -> None:

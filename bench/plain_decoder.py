@@ -274,6 +274,14 @@ class PlainHift:
         return x
 
     def decode(self, mel: Tensor, source: Tensor) -> Tensor:
+        x = self.before_synthesis(mel, source)
+        magnitude, phase = torch.exp(x[:, :9]).clamp(max=100), torch.sin(x[:, 9:])
+        window = torch.hann_window(16, device=mel.device)
+        wave = torch.istft(torch.complex(magnitude * phase.cos(), magnitude * phase.sin()), 16, 4, 16, window)
+        return wave.clamp(-0.99, 0.99)
+
+    def before_synthesis(self, mel: Tensor, source: Tensor) -> Tensor:
+        """What the inverse STFT is made of: (B, 18, 120 T + 1)."""
         window = torch.hann_window(16, device=mel.device)
         spectrum = torch.stft(source.squeeze(1), 16, 4, 16, window, return_complex=True)
         stft = torch.cat([spectrum.real, spectrum.imag], dim=1)
@@ -289,7 +297,4 @@ class PlainHift:
             x = x + self.residual(f"source_resblocks.{i}", s, (7, 7, 11)[i])
             blocks = [self.residual(f"resblocks.{3 * i + j}", x, kernel) for j, kernel in enumerate(self.kernels)]
             x = (blocks[0] + blocks[1] + blocks[2]) / 3
-        x = self.conv("conv_post", F.leaky_relu(x), padding=3)
-        magnitude, phase = torch.exp(x[:, :9]).clamp(max=100), torch.sin(x[:, 9:])
-        wave = torch.istft(torch.complex(magnitude * phase.cos(), magnitude * phase.sin()), 16, 4, 16, window)
-        return wave.clamp(-0.99, 0.99)
+        return self.conv("conv_post", F.leaky_relu(x), padding=3)

@@ -49,8 +49,8 @@ def bias_square(heads: int, tokens: int, queries: int, dtype: torch.dtype, devic
 
 
 def randomise(model: nn.Module, random: torch.Generator) -> None:
-    """Fill a model with weights that keep activations near 1."""
-    for name, parameter in model.state_dict().items():
+    """Fill a model's parameters with weights that keep activations near 1."""
+    for name, parameter in model.named_parameters():
         if "norm" in name:
             parameter.fill_(1.0)
         else:

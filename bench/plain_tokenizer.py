@@ -1,7 +1,8 @@
-"""The linguistic encoder as the streaming reference runs it: eager, one chunk after the other, layer by layer.
+"""Both audio tokenizers' encoders in plain eager PyTorch, straight from the specification, to compare ours with.
 
-Written straight from the specification, to compare the one-pass encoder with, in speed and in result. Each chunk
-re-reads all weights, carries key and value caches per layer, and is encoded with the five rows before it.
+The linguistic one runs as the streaming reference does, one chunk after the other, layer by layer: each chunk re-reads
+all weights, carries key and value caches per layer, and is encoded with the five rows before it. The semantic one
+writes its attention out.
 """
 
 from __future__ import annotations
@@ -59,8 +60,9 @@ class PlainLinguisticEncoder:
 
     def _positions(self, start: int, rows_td: torch.Tensor) -> torch.Tensor:
         half = rows_td.shape[1] // 2
-        steps = torch.exp(torch.arange(half).float() * (-math.log(10000) / (half - 1)))
-        angles = torch.arange(start + 1, start + 1 + len(rows_td)).float()[:, None] * steps
+        steps = torch.exp(torch.arange(half, device=rows_td.device).float() * (-math.log(10000) / (half - 1)))
+        at = torch.arange(start + 1, start + 1 + len(rows_td), device=rows_td.device)
+        angles = at.float()[:, None] * steps
         return torch.cat([angles.sin(), angles.cos()], 1)
 
     def _layer(self, layer: State, h_btd: torch.Tensor, cache: Cache) -> tuple[torch.Tensor, Cache]:
@@ -86,3 +88,43 @@ class PlainLinguisticEncoder:
         fed_btd = linear("feed_forward.w_2", linear("feed_forward.w_1", norm("norm2", residual_btd)).relu())
         kept = (k_bhsd[:, :, :-LEFT][:, :, -LOOK_BACK:], v_bhsd[:, :, :-LEFT][:, :, -LOOK_BACK:])
         return residual_btd + fed_btd, kept
+
+
+class PlainSemanticEncoder:
+    """`state`: the network's tensors by their canonical names; `heads`: attention heads."""
+
+    def __init__(self, state: State, heads: int = 20) -> None:
+        self.w, self.heads = state, heads
+        self.blocks = sum(key.endswith(".attn.key.weight") for key in state)
+
+    @torch.inference_mode()
+    def encode(self, mel_mt: torch.Tensor) -> torch.Tensor:
+        """Log-mel of one part (mels, frames) to the encoder's output, not normalised: (codes, d)."""
+        x_bdt = mel_mt[None]
+        for conv in ("conv1", "conv2"):
+            weight, bias = (self.w[f"encoder.{conv}.{part}"] for part in ("weight", "bias"))
+            x_bdt = F.gelu(F.conv1d(x_bdt, weight, bias, stride=2, padding=1))
+        x_btd = x_bdt.transpose(1, 2)
+        x_btd = x_btd + self.w["encoder.positional_embedding"][: x_btd.shape[1]]
+        for index in range(self.blocks):
+            name = f"encoder.blocks.{index}"
+            x_btd = x_btd + self._attention(f"{name}.attn", self._norm(f"{name}.attn_ln", x_btd))
+            fed_btd = F.gelu(self._linear(f"{name}.mlp.0", self._norm(f"{name}.mlp_ln", x_btd)))
+            x_btd = x_btd + self._linear(f"{name}.mlp.2", fed_btd)
+        return x_btd[0]
+
+    def _linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.w[f"{name}.weight"], self.w.get(f"{name}.bias"))
+
+    def _norm(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        return F.layer_norm(x, x.shape[-1:], self.w[f"{name}.weight"], self.w[f"{name}.bias"], eps=1e-5)
+
+    def _attention(self, name: str, x_btd: torch.Tensor) -> torch.Tensor:
+        q_bhtd, k_bhtd, v_bhtd = (
+            self._linear(f"{name}.{part}", x_btd).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in ("query", "key", "value")
+        )
+        scale = q_bhtd.shape[-1] ** -0.25
+        scores_bhts = (q_bhtd * scale) @ (k_bhtd * scale).transpose(2, 3)
+        mixed_bhtd = scores_bhts.softmax(-1) @ v_bhtd
+        return self._linear(f"{name}.out", mixed_bhtd.transpose(1, 2).flatten(2))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bench.plain_tokenizer import PlainSemanticEncoder
 
 from editx.engines.step.audio.whisper_mel import whisper_log_mel
 from editx.engines.step.onnx_weights import read_onnx
@@ -20,6 +21,7 @@ from tests.engines.step.tokenizers.helpers import (
     TINY_SEMANTIC,
     audio_of,
     semantic_config_of,
+    semantic_network,
     semantic_of,
     sound,
     tiny_semantic,
@@ -99,6 +101,16 @@ def test_padding_changes_nothing_but_rounding() -> None:
         alone = tokenizer.hidden([mel])[0]
         assert alone.shape == together.shape
         assert (alone - together).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5, 99, 100, 101])
+def test_the_network_is_the_plain_one(frames: int) -> None:
+    state = semantic_network(TINY_SEMANTIC).state_dict()
+    mel = torch.from_numpy(golden.normal("plain", (128, frames)))
+    expected = PlainSemanticEncoder(state, TINY_SEMANTIC.n_audio_head).encode(mel)
+    found = tiny_semantic().hidden([mel])[0]
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() < 2e-5
 
 
 def test_progress_comes_between_parts() -> None:
