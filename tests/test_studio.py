@@ -154,6 +154,10 @@ def test_weights_that_arrive_are_seen(tmp_path: Path) -> None:
 def test_limits(studio: Studio, source: Source) -> None:
     with pytest.raises(TooLarge, match="2000 characters"):
         run(studio, source, Clone("x" * 2_001))
+    with pytest.raises(TooLarge, match="a transcript has at most 4000 characters here, and this one 4001") as caught:
+        run(studio, Source(source.clip, "x" * 4_001), Emotion("sad"))
+    assert caught.value.param == "transcript"
+    run(studio, Source(source.clip, "I said it. " * 200), Vad())
     for bad in ({"tempo": 5.0}, {"tempo": float("nan")}):
         with pytest.raises(InvalidRequest, match=r"0\.25 to 4"):
             run(studio, source, Vad(), **bad)

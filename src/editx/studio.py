@@ -20,6 +20,7 @@ from editx.engines.catalog import VariantSpec, find, first_available
 from editx.errors import EngineFault, InvalidRequest, LoadFailed, ModelCrashed, NotFound, TooLarge
 from editx.recipe import AnyStep, Clone, Paralinguistic, Recipe
 from editx.text import split_sentences, strip_tags
+from editx.voices.library import MAX_TRANSCRIPT_CHARS
 from editx.worker.model import Finished
 
 MAX_SEED = 2**63 - 1
@@ -147,12 +148,7 @@ class Studio:
 
         A job whose worker dies before any audio left is run once more from the step it was at. Raises EditXError.
         """
-        for step in job.recipe.steps:
-            if len(step.new_text) > self._max_text_chars:
-                raise TooLarge(
-                    f"a text has at most {self._max_text_chars} characters here, and this one {len(step.new_text)}",
-                    param="text",
-                )
+        self._check_lengths(job.recipe)
         variant = self.variant(job.variant).name
         work = _Work(job, emit, cancellation)
         while True:
@@ -164,6 +160,20 @@ class Studio:
             except ModelCrashed:
                 if not work.may_run_again():
                     raise
+
+    def _check_lengths(self, recipe: Recipe) -> None:
+        limit = self._max_text_chars
+        for step in recipe.steps:
+            if len(step.new_text) > limit:
+                raise TooLarge(
+                    f"a text has at most {limit} characters here, and this one {len(step.new_text)}", param="text"
+                )
+        limit = max(limit, MAX_TRANSCRIPT_CHARS)  # what a voice of the library may have is never too much
+        if len(recipe.source.transcript) > limit:
+            raise TooLarge(
+                f"a transcript has at most {limit} characters here, and this one {len(recipe.source.transcript)}",
+                param="transcript",
+            )
 
 
 class _Work:
@@ -178,13 +188,13 @@ class _Work:
         self._done = 0
         self._clip = job.recipe.source.clip
         self._transcript = job.recipe.source.transcript
-        self._output = _Output(job.tempo, self._audio)
         self._results: dict[int, list[tuple[Clip, str]]] = {}
         self._chunks: list[Clip] = []
         self._stages = {"preprocessing": 0.0, "generation": 0.0, "decoding": 0.0}
         self._waited = {"queue": 0.0, "load": 0.0}
         self._began = time.monotonic()
         self._first_audio: float | None = None
+        self._output = _Output(job.tempo, self._audio)
         self._runs_left = 1
 
     def may_run_again(self) -> bool:
@@ -196,6 +206,7 @@ class _Work:
         self._waited["queue"] += session.queue_seconds
         self._waited["load"] += session.load_seconds
         self._emit(Started(session.variant, self._seed, **{f"{k}_seconds": v for k, v in self._waited.items()}))
+        self._output = self._output_so_far()
         per_part = len(self._parts[0])
         for index in range(self._done, len(self._parts) * per_part):
             part, position = divmod(index, per_part)
@@ -209,6 +220,14 @@ class _Work:
                 self._results.setdefault(position, []).append((self._clip, self._transcript))
             self._done = index + 1
         return self._result(session.variant)
+
+    def _output_so_far(self) -> _Output:
+        """An output that holds the parts that are done, and nothing of the one that a worker died at."""
+        output = _Output(self._job.tempo, self._audio)
+        for clip, _ in self._results.get(len(self._parts[0]) - 1, ()):
+            output.write(clip)
+            output.end_part(more=True)
+        return output
 
     def _step(self, session: Session, step: AnyStep, index: int, *, stream: bool) -> None:
         """Run one step on the current clip, then make its result the current clip."""

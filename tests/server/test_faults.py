@@ -54,13 +54,13 @@ def test_a_client_that_leaves_cancels_the_work(tmp_path: Path) -> None:
         assert worker_pid(server) == pid, "cancelling costs no worker"
 
 
-def _asking(server: RunningServer, body: dict[str, object]) -> socket.socket:
-    """A connection on which a request was sent; closing it is leaving."""
+def _asking(server: RunningServer, body: dict[str, object], *, sent: float = 1.0) -> socket.socket:
+    """A connection on which a request was sent, or a part of its body; closing it is leaving."""
     content = json.dumps(body).encode()
     address = httpx.URL(server.url)
     client = socket.create_connection((address.host, address.port or 80))
     head = f"POST /v1/audio/speech HTTP/1.1\r\nHost: {address.host}\r\nContent-Type: application/json\r\n"
-    client.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
+    client.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content[: round(sent * len(content))])
     return client
 
 
@@ -74,6 +74,16 @@ def test_a_worker_killed_before_any_audio_costs_nothing(tmp_path: Path) -> None:
             os.kill(worker_pid(server), signal.SIGKILL)
             assert reply.result(60).content == expected
         assert metric(server, "editx_worker_restarts_total") == 1
+
+
+def test_what_a_dead_worker_made_and_nobody_heard_is_not_heard_twice(tmp_path: Path) -> None:
+    with running_server(tmp_path, program="tests.server.faulty") as server:
+        for speed, milliseconds in ((1.0, 10), (2.0, 20), (0.5, 20)):
+            body = {**BODY, "input": f"relapse:{milliseconds}", "speed": speed}
+            after_a_death = server.client.post("/v1/audio/speech", json=body)
+            assert (tmp_path / "relapsed").exists()
+            assert after_a_death.content == server.client.post("/v1/audio/speech", json=body).content
+            (tmp_path / "relapsed").unlink()
 
 
 def test_a_worker_killed_in_mid_audio_breaks_the_stream_off(tmp_path: Path) -> None:
@@ -166,3 +176,24 @@ def test_a_stop_lets_requests_under_way_finish(tmp_path: Path) -> None:
         os.kill(pid, signal.SIGCONT)
         assert reply.result(60).status_code == 200
         assert server.process.wait(30) == 0
+
+
+def test_requests_that_outlast_a_stop_are_told(tmp_path: Path) -> None:
+    with running_server(tmp_path, "--drain-timeout", "0.2") as server, ThreadPoolExecutor(2) as pool:
+        server.client.post("/v1/audio/speech", json=BODY)
+        os.kill(worker_pid(server), signal.SIGSTOP)
+        whole = pool.submit(server.client.post, "/v1/audio/speech", json={**LONG, "stream": False})
+        stream = pool.submit(server.client.post, "/v1/audio/speech", json=LONG)
+        wait_until(server, lambda status: status["leases"] == 2)
+        with _asking(server, {**BODY, "unfinished": True}, sent=0.5) as half:
+            server.process.send_signal(signal.SIGTERM)
+            for reply in (whole, stream):
+                answer = reply.result(60)
+                assert (answer.status_code, answer.json()["error"]["code"]) == (503, "shutting_down"), answer.text
+                assert int(answer.headers["Retry-After"]) >= 1
+            half.settimeout(60)
+            told = b"".join(iter(lambda: half.recv(65_536), b""))
+            assert told.startswith(b"HTTP/1.1 503")
+            assert b"shutting_down" in told
+        assert server.process.wait(30) == 0
+        assert not [line for line in server.log if "Traceback" in line], "\n".join(server.log[-60:])

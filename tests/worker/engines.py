@@ -105,6 +105,16 @@ class Faulty:
         print("leaving early", file=sys.stderr)
         os._exit(int(argument))
 
+    def _relapse(self, argument, clip, context):
+        """The clip; the first time in this directory, death after so many milliseconds of it."""
+        beginning = clip.rate * int(argument) // 1000
+        yield Clip(clip.samples[:beginning], clip.rate)
+        try:
+            open("relapsed", "x").close()
+            os._exit(6)
+        except FileExistsError:
+            yield Clip(clip.samples[beginning:], clip.rate)
+
     def _hang(self, argument, clip, context):
         threading.Event().wait()
         yield
