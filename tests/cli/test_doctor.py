@@ -47,7 +47,12 @@ def test_a_machine_without_gpu_and_weights_could_serve(editx: CommandLine):
     for variant, least in (("base", 9e9), ("awq", 4e9), ("bnb", 4.5e9)):
         check = seen[f"weights {variant}"]
         assert check["status"] == "warn"
-        assert check["remedy"] == f"fetch them with `editx pull --variant {variant} --model-path models`"
+        remedy = f"fetch them with `editx pull --variant {variant} --model-path models`"
+        made = (
+            "; if they are not to be had, make them of those of base: `editx pull --variant base`, "
+            f"then `editx quantize {variant}`"
+        )
+        assert check["remedy"] == remedy + (made if variant != "base" else "")
         assert check["facts"]["state"] == "absent"
         assert check["facts"]["source"] == "published sizes"
         assert least < check["facts"]["disk_bytes"] < check["facts"]["memory_bytes"] < 5 * least
@@ -118,6 +123,47 @@ def test_weights_that_are_not_whole_are_told_from_weights(editx: CommandLine, na
     assert checks(named)["would serve"]["status"] == "fail"
     refused = editx.error(*clone, "--force", "--variant", "bnb", code=6)
     assert "bnb is believed to take" in refused
+
+
+def test_files_are_compared_with_what_was_recorded_of_them(editx: CommandLine):
+    editx("synth-checkpoint", "models")
+    editx("quantize", "bnb", "--model-path", "models")
+    verify = ("doctor", "--port", 0, "--verify", "--json")
+
+    def found(code: int = 0) -> dict[str, dict[str, Any]]:
+        checks = json.loads(editx(*verify, code=code).stdout)["checks"]
+        return {check["name"]: check for check in checks if check["name"].startswith("files ")}
+
+    whole = found()
+    assert list(whole) == ["files base", "files bnb", "files tokenizer"]
+    assert {check["status"] for check in whole.values()} == {"ok"}
+    flow = editx.folder / "models/Step-Audio-EditX/CosyVoice-300M-25Hz/flow.pt"
+    os.utime(flow, (0, 0))  # only what is in it counts
+    shard = editx.folder / "models/Step-Audio-EditX-bnb-4bit/model.safetensors"
+    flip(shard)
+    (shard.parent / "tokenizer_config.json").unlink()
+    (shard.parent / "mine.txt").touch()
+    differing = found()  # base would be served, and is whole
+    assert differing["files base"]["status"] == "ok"
+    assert differing["files bnb"]["status"] == "warn"
+    assert differing["files bnb"]["facts"]["differing"] == {
+        "model.safetensors": "has changed: its sha256 is not the recorded one", "tokenizer_config.json": "is missing",
+    }  # fmt: skip
+    assert differing["files bnb"]["facts"]["not_recorded"] == ["mine.txt"]
+    assert f"{shard.relative_to(editx.folder)} has changed" in differing["files bnb"]["detail"]
+    assert "editx pull" in differing["files bnb"]["remedy"]
+    flip(editx.folder / "models/Step-Audio-Tokenizer/linguistic_tokenizer.npy")
+    assert found(code=1)["files tokenizer"]["status"] == "fail"
+    (editx.folder / "models/Step-Audio-Tokenizer/.editx-files.json").unlink()
+    assert "is missing" in found()["files tokenizer"]["detail"]
+
+
+def flip(path: Path) -> None:
+    """Turn one bit of a file over."""
+    data = bytearray(path.read_bytes())
+    data[len(data) * 2 // 3] ^= 0x40
+    path.unlink()  # it may be a hard link
+    path.write_bytes(data)
 
 
 def test_settings_that_do_not_fit_are_an_error_like_everywhere(editx: CommandLine):

@@ -23,6 +23,9 @@ def test_weights_are_fetched_and_listed(editx: CommandLine) -> None:
         again = editx("pull", "--model-path", "models", EDITX_HUB_ENDPOINT=hub.url)
         assert b"models/Step-Audio-EditX: fetched 0 files, 0.0 MB; kept 2, 0.4 MB" in again.stdout
         assert again.stderr == b""
+        (editx.folder / "models/Step-Audio-EditX/config.json").unlink()
+        logged = editx("pull", "--model-path", "models", EDITX_HUB_ENDPOINT=hub.url).stderr
+        assert logged == b"fetching 1 files, 0.0 MB\nStep-Audio-EditX/config.json  0.0 MB\n"
     fetched = editx.folder / "models" / "Step-Audio-EditX" / "model-00001.safetensors"
     assert fetched.read_bytes() == content(400_000, 1)
 
@@ -50,6 +53,13 @@ def test_ctrl_c_leaves_a_part_that_the_next_pull_goes_on_with(editx: CommandLine
         assert hub.fetched("model-00001.safetensors")[-1].startswith("bytes=")
     fetched = editx.folder / "models" / "Step-Audio-EditX" / "model-00001.safetensors"
     assert fetched.read_bytes() == content(400_000, 1)
+
+
+def test_a_variant_that_no_hub_gives_away_can_be_made(editx: CommandLine) -> None:
+    with running(small_hub()) as hub:
+        said = editx.error("pull", "--variant", "awq", "--model-path", "models", "--endpoint", hub.url, code=3)
+    assert "Step-Audio-EditX-AWQ-4bit" in said
+    assert said.endswith("`editx pull --variant base`, then `editx quantize awq`")
 
 
 def test_usage_errors(editx: CommandLine) -> None:

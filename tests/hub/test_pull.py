@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import threading
@@ -41,7 +43,7 @@ def right(hub: Hub, models: Path) -> bool:
     found = {
         str(path.relative_to(models)): path.read_bytes()
         for path in models.rglob("*")
-        if path.is_file() and not path.name.startswith(".editx-pull")
+        if path.is_file() and not path.name.startswith((".editx-pull", ".editx-files"))
     }
     return found == wanted
 
@@ -112,6 +114,8 @@ def test_a_pull_that_was_given_up_is_gone_on_with_by_the_next(hub: Hub, tmp_path
         def advanced(self, file: RemoteFile, done: int) -> None:
             if file.path == WEIGHTS and done:
                 some.set()
+
+        def fetched(self, file: RemoteFile) -> None: ...
 
     def work() -> None:
         try:
@@ -296,15 +300,30 @@ def test_progress_adds_up(hub: Hub, tmp_path: Path) -> None:
         def advanced(self, file: RemoteFile, done: int) -> None:
             self.done[f"{file.repository.name}/{file.path}"] = done
 
+        def fetched(self, file: RemoteFile) -> None:
+            assert self.done[f"{file.repository.name}/{file.path}"] == file.size
+
     hub.faults[WEIGHTS] = Fault(breaks=2)
     watcher = Watcher()
     run(hub, tmp_path, watcher=watcher)
     assert sum(watcher.done.values()) == watcher.planned_bytes > 500_000
 
 
+@pytest.mark.parametrize("source", ["huggingface", "modelscope"])
+def test_every_file_is_recorded_with_its_sha256(hub: Hub, tmp_path: Path, source: str) -> None:
+    run(hub, tmp_path, source=source)
+    for name in (EDITX, TOKENIZER):
+        directory = tmp_path / name.removeprefix("stepfun-ai/")
+        entries = json.loads((directory / ".editx-files.json").read_text())
+        files = [path for path in directory.rglob("*") if path.is_file() and path.name != ".editx-files.json"]
+        assert {path: entry["sha256"] for path, entry in entries.items()} == {
+            str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
+        }
+
+
 def test_a_damaged_record_only_costs_a_check(hub: Hub, tmp_path: Path) -> None:
     run(hub, tmp_path)
-    for record in tmp_path.rglob(".editx-pull.json"):
+    for record in tmp_path.rglob(".editx-files.json"):
         record.write_text("{")
     hub.requests.clear()
     run(hub, tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,13 +23,22 @@ DOCTOR_SETTINGS = (
 
 
 @with_settings(DOCTOR_SETTINGS)
-def doctor(settings: Settings, as_json: AsJson = False) -> None:
-    """Tell what would work here, what would not, and what to do about it. Exits with 1 if EditX could not serve."""
+def doctor(
+    settings: Settings,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Also compare every file of the weights with what was recorded of it.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what would work here, what would not, and what to do about it. Exits with 1 if EditX could not serve.
+
+    `--verify` reads all weights, which takes a while; `pull`, `quantize` and `synth-checkpoint` leave the record.
+    """
     import editx
     from editx.doctor import diagnose
 
     if as_json:
-        found = diagnose(settings)
+        found = diagnose(settings, verify=verify)
         print_json({
             "could_serve": found.could_serve,
             "variant": found.variant,
@@ -51,7 +60,7 @@ def doctor(settings: Settings, as_json: AsJson = False) -> None:
             if check.remedy:
                 console.print(Text(f"{'':<5}{'':<{width}}  → {check.remedy}"), soft_wrap=True)
 
-        found = diagnose(settings, show)
+        found = diagnose(settings, show, verify=verify)
         console.print(
             f"\nEditX would serve here, with the variant {found.variant}." if found.could_serve
             else "\nEditX would not serve here; see the lines marked fail."

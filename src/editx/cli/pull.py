@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -42,7 +43,7 @@ def pull(
     """
     from editx.hub.pull import pull as fetch
 
-    with _watcher() as watcher:
+    with _watcher(as_json) as watcher:
 
         def work(cancellation: Cancellation) -> list[Pulled]:
             return fetch(
@@ -74,13 +75,28 @@ class _Silent:
 
     def advanced(self, file: RemoteFile, done: int) -> None: ...
 
+    def fetched(self, file: RemoteFile) -> None: ...
+
+
+class _Lines(_Silent):
+    """For logs: a line when it begins, and one for each file that is there."""
+
+    def planned(self, count: int, size: int) -> None:
+        if count:
+            print(f"fetching {count} files, {size / 1e6:.1f} MB", file=sys.stderr, flush=True)
+
+    def fetched(self, file: RemoteFile) -> None:
+        said = f"{file.repository.directory}/{file.path}  {file.size / 1e6:.1f} MB"
+        print(said, file=sys.stderr, flush=True)
+
 
 @contextlib.contextmanager
-def _watcher() -> Iterator[Watcher]:
-    """Bars on stderr: one for everything, one for each file under way. Nothing where stderr is no terminal."""
+def _watcher(as_json: bool) -> Iterator[Watcher]:
+    """Bars on stderr: one for everything, one for each file under way. Where it is no terminal a line for each file,
+    and nothing beside JSON."""
     console = stderr()
     if not console.is_terminal:
-        yield _Silent()
+        yield _Silent() if as_json else _Lines()
         return
     from rich.progress import (
         BarColumn,
@@ -115,5 +131,7 @@ def _watcher() -> Iterator[Watcher]:
                         self._bars[file] = progress.add_task(file.path.rpartition("/")[2], total=file.size)
                     progress.update(self._bars[file], completed=done, visible=done < file.size)
                     progress.update(self._all, completed=sum(self._done.values()))
+
+            def fetched(self, file: RemoteFile) -> None: ...
 
         yield Bars()

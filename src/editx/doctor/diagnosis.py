@@ -13,6 +13,7 @@ from editx.doctor.engines import (
     check_preview_engine,
     check_zygote,
 )
+from editx.doctor.files import check_files
 from editx.doctor.gpu import check_gpu, check_torch, installed_torch, read_driver
 from editx.doctor.machine import (
     check_clock,
@@ -45,16 +46,21 @@ class Diagnosis:
         return self.variant is not None and all(check.status != "fail" for check in self.checks)
 
 
-def diagnose(settings: Settings, report: Callable[[Check], None] = lambda check: None) -> Diagnosis:
-    """Look at everything; `report` hears of each check as it is done. Loads no model and changes nothing."""
+def diagnose(
+    settings: Settings, report: Callable[[Check], None] = lambda check: None, *, verify: bool = False
+) -> Diagnosis:
+    """Look at everything; `report` hears of each check as it is done. Loads no model and changes nothing.
+
+    `verify`: also read every file of the model directories, and compare it with what was recorded of it.
+    """
     checks = []
-    for check in _checks(settings):
+    for check in _checks(settings, verify=verify):
         report(check)
         checks.append(check)
     return Diagnosis(tuple(checks), checks[-1].facts["variant"])
 
 
-def _checks(settings: Settings) -> Iterator[Check]:
+def _checks(settings: Settings, *, verify: bool) -> Iterator[Check]:
     yield check_python()
     yield check_settings()
     yield check_clock()
@@ -82,6 +88,8 @@ def _checks(settings: Settings) -> Iterator[Check]:
         if serving is not None and spec.name == serving.name:
             main_memory = NATIVE_HOST_BYTES if place.on_gpu else found.need.memory_bytes
             unusable = found.unusable or ("" if place.works else native.detail)
+    if verify:
+        yield from check_files(settings.model_path, serving.name if serving else "")
     yield check_memory(main_memory)
     yield check_serving(settings, serving, unusable)
 

@@ -61,6 +61,20 @@ class ModelFiles:
     linguistic_config: Path
     linguistic_cmvn: Path
 
+    @property
+    def without_sums(self) -> tuple[Path, ...]:
+        """The files that hold no checksums of their own contents."""
+        index = self.model / WEIGHT_INDEX
+        return (
+            self.text_tokenizer, self.config, *([index] if index.is_file() else []), self.decoder_config, self.speaker,
+            self.centroids, self.linguistic_config, self.linguistic_cmvn, self.semantic,
+        )  # fmt: skip
+
+    @property
+    def directories(self) -> tuple[Path, Path]:
+        """The model's own, and the one of the audio tokenizers."""
+        return self.model, self.semantic.parent
+
 
 def find_files(model_path: Path, variant: str) -> ModelFiles:
     """All files of `variant` under `model_path`.
@@ -158,7 +172,16 @@ def is_pointer(path: Path) -> bool:
 
 def remedy(variant: str, model_path: Path) -> str:
     """What to do about files that are missing or damaged."""
-    return remedies.fetch(variant, model_path)
+    instead = make_instead(WEIGHT_DIRECTORIES[variant])
+    return remedies.fetch(variant, model_path) + (f"; if they are not to be had, {instead}" if instead else "")
+
+
+def make_instead(directory: str) -> str:
+    """How the weights of a directory can be made; empty for those that nothing makes."""
+    variant = next((name for name, found in WEIGHT_DIRECTORIES.items() if found == directory and name != "base"), "")
+    return (
+        f"make them of those of base: `editx pull --variant base`, then `editx quantize {variant}`" if variant else ""
+    )
 
 
 def _what_is_wrong(path: Path) -> str:

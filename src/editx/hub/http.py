@@ -26,6 +26,10 @@ class Unreachable(ModelUnavailable):
     """The hub did not answer, or broke off, as often as it was asked."""
 
 
+class Refused(ModelUnavailable):
+    """The hub wants a login, or does not let this one in."""
+
+
 class Retry(Exception):
     """This attempt failed and another makes sense. `after_s`: what the server asked for."""
 
@@ -56,7 +60,7 @@ class Http:
         self._client.close()
 
     def json(self, url: str) -> tuple[Any, str | None]:
-        """A JSON document and the URL of the page after it. Raises NotFound, Unreachable, ModelUnavailable."""
+        """A JSON document and the URL of the page after it. Raises NotFound, Refused, Unreachable, ModelUnavailable."""
         for attempt in range(LIST_ATTEMPTS):
             try:
                 with self.get(url) as response:
@@ -106,6 +110,6 @@ def _check(response: httpx.Response, url: str) -> None:
     if code == 404:
         raise NotFound(f"{url} does not exist; check --source and --endpoint")
     if code in (401, 403):
-        raise ModelUnavailable(f"{url} may not be read ({code}): the hub asks for a login; try the other --source")
+        raise Refused(f"{url} may not be read ({code}): the hub asks for a login; try the other --source")
     if code not in (200, 206, 416):
         raise ModelUnavailable(f"{url} answers {code}")

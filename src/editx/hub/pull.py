@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Protocol
 
 from editx.cancellation import Cancellation
-from editx.engines.layout import problems_of
-from editx.errors import Conflict, InvalidRequest, ModelUnavailable, TooLarge
+from editx.engines.layout import make_instead, problems_of
+from editx.engines.record import Record
+from editx.errors import Conflict, InvalidRequest, ModelUnavailable, NotFound, TooLarge
 from editx.hub.download import download, part_of
-from editx.hub.http import Http, Unreachable
+from editx.hub.http import Http, Refused, Unreachable
 from editx.hub.published import Repository, place_of, repositories
-from editx.hub.record import Record
 from editx.hub.sources import SOURCES, RemoteFile, list_files
 
 MARGIN_BYTES = 500 * 10**6
@@ -45,6 +45,9 @@ class Watcher(Protocol):
     def advanced(self, file: RemoteFile, done: int) -> None:
         """So many bytes of a file are there."""
 
+    def fetched(self, file: RemoteFile) -> None:
+        """A file is complete, right, and in its place."""
+
 
 def pull(
     model_path: Path,
@@ -70,7 +73,7 @@ def pull(
     stop = cancellation or Cancellation()
     with _locked(model_path), Http(stop, pause_s=pause_s) as http:
         try:
-            listed = {repository: list_files(http, source, hub, repository) for repository in wanted}
+            listed = {repository: _list(http, source, hub, repository) for repository in wanted}
         except Unreachable as error:
             raise ModelUnavailable(
                 f"{hub} cannot be reached, so nothing was fetched: {error}. {_missing(model_path, variants)}"
@@ -88,6 +91,16 @@ def pull(
     return [_pulled(model_path, repository, listed[repository], missing[repository]) for repository in wanted]
 
 
+def _list(http: Http, source: str, hub: str, repository: Repository) -> list[RemoteFile]:
+    """Its files. Where a quantised variant is not to be had, the error says how to make it."""
+    try:
+        return list_files(http, source, hub, repository)
+    except (NotFound, Refused) as error:
+        if instead := make_instead(repository.directory):
+            raise type(error)(f"{error.message}; {instead}", param=error.param) from error
+        raise
+
+
 def _fetch_all(
     http: Http,
     model_path: Path,
@@ -102,7 +115,9 @@ def _fetch_all(
         target = place_of(model_path, file.repository, file.path)
         try:
             download(http, file, target, lambda done: watcher.advanced(file, done) if watcher else None)
-            records[file.repository].add(file.path, file.digest)
+            _remember(file, records[file.repository])
+            if watcher:
+                watcher.fetched(file)
         except OSError as error:
             raise InvalidRequest(f"cannot write {target}: {error.strerror}", param="--model-path") from error
 
@@ -124,15 +139,21 @@ def _is_there(model_path: Path, file: RemoteFile, record: Record, stop: Cancella
     try:
         if target.stat().st_size != file.size:
             return False
-        if not record.holds(file.path, file.digest):
+        if not record.holds(file.path, str(file.digest or "")):
             if file.digest and not file.digest.matches(target):
                 return False
-            record.add(file.path, file.digest)
+            _remember(file, record)
     except FileNotFoundError:
         return False
     except OSError as error:
         raise InvalidRequest(f"cannot read {target}: {error.strerror}", param="--model-path") from error
     return True
+
+
+def _remember(file: RemoteFile, record: Record) -> None:
+    """Note that a file is right. Raises OSError."""
+    known = file.digest.value if file.digest and file.digest.kind == "sha256" else ""
+    record.add(file.path, str(file.digest or ""), known)
 
 
 def _check_room(model_path: Path, files: Sequence[RemoteFile]) -> None:

@@ -12,6 +12,7 @@ import yaml
 from torch import Tensor, nn
 
 from editx.engines.layout import ModelFiles
+from editx.engines.record import verifying
 from editx.engines.step.decoder import DecoderConfig, Precision, TokenDecoder
 from editx.engines.step.devices import language_model_dtype
 from editx.engines.step.frontend.campplus import CamPlus
@@ -59,6 +60,12 @@ def load_parts(files: ModelFiles, *, device: torch.device, max_tokens: int, cach
 
     Raises LoadFailed, naming file, key and remedy, for files that are not what they should be.
     """
+    with verifying(files.without_sums, files.directories):
+        return _load_parts(files, device=device, max_tokens=max_tokens, cache=cache, told=told)
+
+
+def _load_parts(files: ModelFiles, *, device: torch.device, max_tokens: int, cache: Path, told: Told) -> Parts:
+    text = load_text_tokenizer(files)
     model = load_language_model(
         files, device=device, max_tokens=max_tokens, told=lambda share: told(share * _LANGUAGE_MODEL_SHARE)
     )
@@ -76,12 +83,19 @@ def load_parts(files: ModelFiles, *, device: torch.device, max_tokens: int, cach
     audio = load_audio_tokenizer(files, device=device, cache=cache)
     told(1.0)
     return Parts(
-        text=SentencePieceTokenizer(files.text_tokenizer),
+        text=text,
         audio=audio,
         speaker=SpeakerFrontend(speaker.to(device).eval(), config.mel),
         decoder=decoder,
         model=model,
     )
+
+
+def load_text_tokenizer(files: ModelFiles) -> SentencePieceTokenizer:
+    """The text tokenizer. Raises LoadFailed for one that is not the model's."""
+    text = SentencePieceTokenizer(files.text_tokenizer)
+    text.check(LanguageModelConfig.read(files.config).vocab_size)
+    return text
 
 
 def load_audio_tokenizer(files: ModelFiles, *, device: torch.device, cache: Path) -> AudioTokenizer:

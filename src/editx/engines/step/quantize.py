@@ -14,6 +14,7 @@ import torch
 
 from editx.cancellation import Cancellation
 from editx.engines.layout import WEIGHT_DIRECTORIES, WEIGHT_INDEX
+from editx.engines.record import Record
 from editx.engines.step.lm.config import LanguageModelConfig
 from editx.engines.step.lm.int4 import dequantize
 from editx.engines.step.lm.model import Step1
@@ -104,6 +105,7 @@ def quantize(
             _share(source, directory, weights)
             with SafetensorsWriter(directory / "model.safetensors", specs, {"format": "pt"}) as writer:
                 rounding.write_all(writer, tensors, report, cancellation)
+            Record(directory).add_all(like=Record(source))
     except OSError as error:
         raise InvalidRequest(f"cannot write {target}: {error.strerror}", param="--model-path") from error
     before, after = (sum(part.size for part in parts) for parts in (tensors.values(), specs))

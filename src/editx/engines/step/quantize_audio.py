@@ -13,10 +13,10 @@ from editx.audio.codec import Decoder
 from editx.cancellation import Cancellation
 from editx.engines.layout import ModelFiles, find_files
 from editx.engines.step.lm.config import LanguageModelConfig
-from editx.engines.step.loading import load_audio_tokenizer
+from editx.engines.step.loading import load_audio_tokenizer, load_text_tokenizer
 from editx.engines.step.quantize_inputs import LayerInputs
 from editx.engines.step.text.prompts import clone_prompt, edit_prompt
-from editx.engines.step.text.tokenizer import EOT, SentencePieceTokenizer, TextTokenizer
+from editx.engines.step.text.tokenizer import EOT, TextTokenizer
 from editx.engines.step.tokenizers.audio_tokenizer import AudioTokenizer
 from editx.engines.step.weights.header import open_checkpoint
 from editx.engines.step.weights.state import read_state
@@ -90,7 +90,7 @@ def _prompts(
     files: ModelFiles, recordings: Sequence[Recording], cache: Path, told: Callable[[float], None], tick: Tick
 ) -> tuple[list[list[int]], set[int]]:
     """As many prompts as there is room for, and which recordings they are made of."""
-    text = SentencePieceTokenizer(files.text_tokenizer)
+    text = load_text_tokenizer(files)
     audio = load_audio_tokenizer(files, device=torch.device("cpu"), cache=cache)
     decoder = Decoder()
     # Of more than there is room for, the first by name might all be of one voice.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from editx.engines.layout import DECODER_DIRECTORY, TOKENIZER_DIRECTORY, WEIGHT_DIRECTORIES
+from editx.engines.record import Record
 from editx.engines.step.synth.audio_tokenizers import write_audio_tokenizers
 from editx.engines.step.synth.decoder import write_decoder
 from editx.engines.step.synth.language_model import write_language_model
@@ -53,6 +54,7 @@ def write_checkpoint(
             report(TOKENIZER_DIRECTORY)
             with whole_directory(tokenizer) as directory:
                 write_audio_tokenizers(directory, sizes, noise)
+                Record(directory).add_all()
             written.append(tokenizer)
         for variant in dict.fromkeys(variants):
             target = root / WEIGHT_DIRECTORIES[variant]
@@ -66,6 +68,7 @@ def write_checkpoint(
                 else:
                     (directory / DECODER_DIRECTORY).mkdir()
                     write_decoder(directory / DECODER_DIRECTORY, sizes.flow, sizes.vocoder, noise)
+                Record(directory).add_all()
             decoder = target / DECODER_DIRECTORY
             written.append(target)
     except OSError as error:

@@ -8,11 +8,19 @@ from typing import Protocol
 
 import sentencepiece
 
+from editx.engines.step.text.audio_tokens import PUBLISHED
 from editx.engines.step.text.pieces import user_defined
 from editx.errors import InvalidRequest, LoadFailed
 
 BOS, EOT, BOT = 1, 3, 4
 """`<s>`, `<|EOT|>` and `<|BOT|>`."""
+NUMBERED = {
+    BOS: "<s>", 2: "</s>", EOT: "<|EOT|>", BOT: "<|BOT|>", 68: "<0x00>", 323: "<0xFF>", 324: "▁",
+    2323: "▁system", 4623: "▁human", 15886: "▁assistant",
+    PUBLISHED.audio_base: "<audio_0>", PUBLISHED.audio_end - 1: "<audio_5119>",
+}  # fmt: skip
+"""Pieces whose numbers the model was trained with."""
+_REMEDY = "fetch tokenizer.model of the published checkpoint"
 
 
 class TextTokenizer(Protocol):
@@ -50,12 +58,23 @@ class SentencePieceTokenizer:
         if len(self._lead) != 2 or not self._pieces.IsByte(self._lead[1]):
             raise LoadFailed(
                 f"{model} is not the model's tokenizer: a newline should be a lone space and a byte, and is "
-                f"{self._lead}; fetch tokenizer.model of the published checkpoint"
+                f"{self._lead}; {_REMEDY}"
             )
         spelled = user_defined(proto)
         self._reserved = frozenset(spelled)
         others = [re.escape(piece) for piece in spelled.values() if not re.fullmatch(r"<audio_\d+>", piece)]
         self._hidden = re.compile("|".join([r"<audio_\d+>", *others]))
+
+    def check(self, vocab_size: int) -> None:
+        """Raises LoadFailed unless it has `vocab_size` pieces, and those that EditX names by number in their places."""
+        if self.vocab_size != vocab_size:
+            raise LoadFailed(
+                f"{self.path} has {self.vocab_size} pieces, and config.json beside it says {vocab_size}; {_REMEDY}"
+            )
+        for i, piece in NUMBERED.items():
+            found = self._pieces.IdToPiece(i) if i < vocab_size else None
+            if found != piece:
+                raise LoadFailed(f"{self.path} has {found!r} where {piece!r} is expected, at {i}; {_REMEDY}")
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text` without the dummy prefix; none of them special. Raises InvalidRequest for broken Unicode."""

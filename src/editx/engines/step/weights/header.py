@@ -14,6 +14,7 @@ import torch
 
 from editx.engines.layout import WEIGHT_INDEX, is_pointer, weight_files
 from editx.engines.shards import read_index
+from editx.engines.step.weights.checksum import SUMS
 from editx.errors import LoadFailed
 
 _LONGEST_HEADER = 100_000_000
@@ -157,10 +158,10 @@ def _tensor(path: Path, name: str, entry: Any, start: int, word_sum: int | None)
 
 
 def _sums(metadata: Mapping[str, str]) -> dict[str, int]:
-    if "word_sums" not in metadata:
+    if SUMS not in metadata:
         return {}
     try:
-        sums: Any = json.loads(metadata["word_sums"])
+        sums: Any = json.loads(metadata[SUMS])
     except ValueError as error:
         raise Damaged("its checksums are not JSON") from error
     if not isinstance(sums, dict) or not all(_is_count(value) for value in sums.values()):

@@ -14,6 +14,8 @@ import os
 import pickle
 import struct
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,8 @@ import torch
 
 from editx.cancellation import Cancellation
 from editx.engines.layout import is_pointer
-from editx.engines.step.weights.checksum import word_sum
+from editx.engines.record import REMEDY
+from editx.engines.step.weights.checksum import SUMS, word_sum
 from editx.engines.step.weights.header import DTYPE_NAMES, SafetensorsFile, StoredTensor, read_header
 from editx.engines.step.weights.reader import DEFAULT_THREADS, ChecksumMismatch, Report, load_into
 from editx.engines.step.weights.writer import TensorSpec, spec_of, write_safetensors
@@ -122,7 +125,19 @@ def read_state_dict(source: Path, prefix: str = "") -> dict[str, torch.Tensor]:
     return tensors
 
 
+def _check_members(source: Path) -> None:
+    """Raises LoadFailed where a part of the archive does not have its checksum; torch maps it without looking."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, *_UNREADABLE):
+        return  # what is wrong with it torch says better
+    if damaged:
+        raise LoadFailed(f"{source} is damaged: its part {damaged!r} does not have its checksum; {REMEDY}")
+
+
 def _convert(source: Path, target: Path, prefix: str) -> SafetensorsFile:
+    _check_members(source)
     tensors = {name: tensor.contiguous() for name, tensor in read_state_dict(source, prefix).items()}
     before = source.stat()
     sums = {name: word_sum(_bytes(tensor)) for name, tensor in tensors.items()}
@@ -131,7 +146,7 @@ def _convert(source: Path, target: Path, prefix: str) -> SafetensorsFile:
         "source": source.name,
         "source_size": str(before.st_size),
         "source_sha256": sha256(source),
-        "word_sums": json.dumps(sums),
+        SUMS: json.dumps(sums),
     }
     metadata["seal"] = _seal(metadata, [str(spec_of(name, tensor)) for name, tensor in tensors.items()])
     try:

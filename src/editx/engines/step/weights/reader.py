@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from editx.cancellation import Cancellation
+from editx.engines.record import REMEDY
 from editx.engines.step.weights.checksum import WORD, add, word_sum
 from editx.engines.step.weights.header import AGAIN, StoredTensor
 from editx.engines.step.weights.staging import Staging
@@ -71,7 +72,9 @@ def load_into(
         work.run(max(1, min(threads, len(pieces))), report, cancellation)
     for stored, _ in pairs:
         if stored.word_sum is not None and stored.word_sum != work.sums.get(stored.name, 0):
-            raise ChecksumMismatch(f"{stored.path} is damaged: the bytes of {stored.name!r} do not have their checksum")
+            raise ChecksumMismatch(
+                f"{stored.path} is damaged: the bytes of {stored.name!r} do not have their checksum; {REMEDY}"
+            )
 
 
 class _Reading:

@@ -16,6 +16,7 @@ from typing import Self
 
 import torch
 
+from editx.engines.step.weights.checksum import SUMS, add, sums_text, word_sum
 from editx.engines.step.weights.header import DTYPE_NAMES
 
 _ALIGNMENT = 8
@@ -42,14 +43,17 @@ def spec_of(name: str, tensor: torch.Tensor) -> TensorSpec:
 class SafetensorsWriter:
     """A file that takes the tensors of `specs` in any order, whole or as stretches of rows, and appears when complete.
 
-    A context manager. Nothing is left of it when an error ends the block.
+    A context manager. Nothing is left of it when an error ends the block. The header states the checksum of every
+    tensor (see `checksum`), unless `metadata` does so already.
     """
 
     def __init__(self, path: Path, specs: Iterable[TensorSpec], metadata: Mapping[str, str] | None = None) -> None:
         self.path = path
         # Wider data types come first, so that every tensor begins at a multiple of its numbers' size.
         ordered = sorted(specs, key=lambda spec: -spec.dtype.itemsize)
-        self._header = header_bytes(ordered, metadata or {})
+        self._specs, self._metadata = ordered, dict(metadata or {})
+        self._sums = None if SUMS in self._metadata else {spec.name: 0 for spec in ordered}
+        self._header = self._header_now()
         self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         self._left: dict[str, tuple[TensorSpec, int]] = {}
         self._end: dict[str, int] = {}
@@ -73,6 +77,8 @@ class SafetensorsWriter:
             )
         self._file.seek(self._end[name] - left)
         self._file.write(data)
+        if self._sums is not None:
+            self._sums[name] = add(self._sums[name], word_sum(data, at=spec.size - left))
         self._left[name] = (spec, left - data.nbytes)
 
     def __exit__(
@@ -83,6 +89,8 @@ class SafetensorsWriter:
                 unfinished = [name for name, (_, left) in self._left.items() if left]
                 if unfinished:
                     raise ValueError(f"{self.path} lacks data of {', '.join(unfinished[:5])}")
+                self._file.seek(0)
+                self._file.write(self._header_now())
                 self._file.flush()
                 os.fsync(self._file.fileno())
                 self._file.close()
@@ -91,6 +99,11 @@ class SafetensorsWriter:
             self._file.close()
             with contextlib.suppress(FileNotFoundError):
                 self._part.unlink()
+
+    def _header_now(self) -> bytes:
+        """The header with the sums so far, which take the same room whatever they are."""
+        sums = {} if self._sums is None else {SUMS: sums_text(self._sums)}
+        return header_bytes(self._specs, self._metadata | sums)
 
 
 def write_safetensors(
