@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import torch
 from editx.audio.clip import Clip
 from editx.cancellation import Cancellation
 from editx.engines.base import Context, Memory, Progress, Sampling
+from editx.engines.layout import PARAFORMER_DIRECTORY
 from editx.engines.step.devices import language_model_dtype, resolve
 from editx.engines.step.engine import StepEngine, open_engine
 from editx.errors import Cancelled, InvalidRequest, LoadFailed, MissingTranscript, TooLarge
@@ -117,6 +119,15 @@ def test_cancelling_ends_the_run_and_frees_the_slot(engine: StepEngine, short: C
     assert engine._language_model.wait_idle(30)
 
 
+@pytest.mark.parametrize("step", [Clone("Good morning."), Denoise()], ids=lambda step: step.kind)
+def test_silence_around_a_recording_has_its_limit_too(engine: StepEngine, short: Clip, step: AnyStep) -> None:
+    padded = Clip(np.concatenate([short.samples, np.zeros(60 * short.rate, np.float32)]), short.rate)
+    items = engine.run(step, padded, Context("some words", 1))
+    with pytest.raises(TooLarge, match=r"62\.0 s long and at most 60 s are taken, silence included") as caught:
+        next(iter(items))
+    assert caught.value.param == "audio"
+
+
 def test_sampling_options_reach_the_model(engine: StepEngine, short: Clip) -> None:
     usual = run(engine, Denoise(), short)
     assert run(engine, Denoise(), short, sampling=Sampling(temperature=1.5)).digest() != usual.digest()
@@ -177,6 +188,67 @@ def test_a_damaged_file_is_named_with_the_remedy(native_root: Path, tmp_path: Pa
         open_engine("base", options(root), lambda progress: None)
     assert path.name in caught.value.message
     assert "fetch" in caught.value.message or "published" in caught.value.message
+
+
+BASE, TOKENIZER = "Step-Audio-EditX", "Step-Audio-Tokenizer"
+KINDS_OF_FILES = (
+    f"{BASE}/model-00001.safetensors", f"{BASE}/config.json", f"{BASE}/tokenizer.model",
+    f"{BASE}/CosyVoice-300M-25Hz/cosyvoice.yaml", f"{BASE}/CosyVoice-300M-25Hz/flow.pt",
+    f"{BASE}/CosyVoice-300M-25Hz/hift.pt", f"{BASE}/CosyVoice-300M-25Hz/campplus.onnx",
+    f"{TOKENIZER}/linguistic_tokenizer.npy", f"{TOKENIZER}/speech_tokenizer_v1.onnx",
+    f"{TOKENIZER}/{PARAFORMER_DIRECTORY}/model.pt", f"{TOKENIZER}/{PARAFORMER_DIRECTORY}/config.yaml",
+    f"{TOKENIZER}/{PARAFORMER_DIRECTORY}/am.mvn",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KINDS_OF_FILES)
+def test_one_flipped_bit_in_any_file_is_noticed(native_root: Path, tmp_path: Path, name: str) -> None:
+    root = tmp_path / "models"
+    for part in (BASE, TOKENIZER):
+        shutil.copytree(native_root / part, root / part, copy_function=os.link)
+    damaged = bytearray((root / name).read_bytes())
+    damaged[len(damaged) * 2 // 3 + 1] ^= 0x01
+    (root / name).unlink()
+    (root / name).write_bytes(damaged)
+    with pytest.raises(LoadFailed) as caught:
+        open_engine("base", options(root, cache=str(tmp_path / "cache")), lambda progress: None)
+    assert str(root / name) in caught.value.message
+    assert "fetch" in caught.value.message
+
+
+def test_files_of_ones_own_need_no_record(native_root: Path, tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    for part in (BASE, TOKENIZER):
+        shutil.copytree(native_root / part, root / part, copy_function=os.link)
+        (root / part / ".editx-files.json").unlink()
+    config = root / BASE / "config.json"
+    text = config.read_text().replace("1e-05", "2e-05")
+    config.unlink()
+    config.write_text(text)
+    open_engine("base", options(root, cache=str(tmp_path / "cache")), lambda progress: None).close()
+
+
+def test_a_text_tokenizer_of_another_model_is_refused_before_weights_are_read(
+    native_root: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "models"
+    for part in (BASE, TOKENIZER):
+        shutil.copytree(native_root / part, root / part, copy_function=os.link)
+        (root / part / ".editx-files.json").unlink()
+    model = root / BASE / "tokenizer.model"
+    published = model.read_bytes()
+    model.unlink()
+    heard: list[float | None] = []
+    swapped = published.replace(b"<|EOT|>", b"<|TOE|>")
+    # Without its last piece: a tag, the length, and what was counted.
+    last = published.index(b"<audio_9215>") - 4
+    short = published[:last] + published[last + 2 + published[last + 1] :]
+    for other, said in ((swapped, r"'<\|TOE\|>' where '<\|EOT\|>' is expected, at 3"), (short, "has 74751 pieces")):
+        model.write_bytes(other)
+        with pytest.raises(LoadFailed, match=said) as caught:
+            open_engine("base", options(root), lambda progress: heard.append(progress.fraction))
+        assert str(model) in caught.value.message
+    assert heard == [0.0, 0.0]
 
 
 def test_devices() -> None:

@@ -25,7 +25,7 @@ from editx.engines.step.loading import Parts, load_parts
 from editx.engines.step.text.audio_tokens import PUBLISHED
 from editx.engines.step.text.limits import MAX_TOKENS, clone_cap, edit_cap
 from editx.engines.step.text.prompts import Prompt, clone_prompt, edit_prompt
-from editx.errors import EngineFault, OutOfMemory
+from editx.errors import EngineFault, OutOfMemory, TooLarge
 from editx.recipe import Clone, Step
 from editx.text import unknown_tags
 
@@ -44,7 +44,8 @@ class StepEngine:
     def run(self, step: Step, clip: Clip, context: Context) -> Iterator[Progress | Clip]:
         """Apply `step` to `clip`; see `engines.base.Engine`. Audio leaves while the language model still generates.
 
-        Raises InvalidRequest and TooLarge for recordings that are silent, too short or too long (30 s), OutOfMemory
+        Raises InvalidRequest and TooLarge for recordings that are silent, too short or too long (30 s, and a minute
+        with the silence at their ends), OutOfMemory
         when the device's memory does not suffice.
         """
         try:
@@ -71,6 +72,13 @@ class StepEngine:
 
     def _run(self, step: Step, clip: Clip, context: Context) -> Iterator[Progress | Clip]:
         tick = context.cancellation.raise_if_cancelled
+        longest_s = self._parts.decoder.longest_prompt_s
+        if clip.seconds > longest_s:
+            raise TooLarge(
+                f"the recording is {clip.seconds:.1f} s long and at most {longest_s:g} s are taken, silence included; "
+                "cut it",
+                param="audio",
+            )
         yield Progress("preprocessing", 0.0)
         codes = self._parts.audio.encode(clip, on_progress=lambda share: tick())
         yield Progress("preprocessing", 0.5)

@@ -80,3 +80,13 @@ def test_a_flow_that_does_not_fit_is_refused(change: dict[str, Tensor | None], b
 def test_weights_stored_in_half_precision_are_read() -> None:
     flow = Flow.load(TINY.flow, {key: value.half() for key, value in states()[0].items()}, device=CPU)
     assert flow.input_embedding.embedding["weight"].dtype == torch.float32
+
+
+def test_what_is_too_much_is_reported_of_the_vocoder_and_refused_of_the_flow(caplog: pytest.LogCaptureFixture) -> None:
+    flow, vocoder = states()
+    extra = {"optimizer.step": torch.zeros(1)}
+    with caplog.at_level("WARNING"):
+        assert torch.equal(wave({**vocoder, **extra}), wave(vocoder))
+    assert "hift.pt holds optimizer.step, of which no use is made" in caplog.text
+    with pytest.raises(LoadFailed, match=r"flow\.pt has unexpected optimizer\.step"):
+        Flow.load(TINY.flow, {**flow, **extra}, device=CPU)

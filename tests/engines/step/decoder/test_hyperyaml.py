@@ -120,3 +120,15 @@ def test_the_published_document() -> None:
     for path in golden.matching("decoder_cosyvoice_sample*.yaml"):
         config = DecoderConfig.read(path.read_text("utf-8"))
         assert config.flow.dit.hidden_size == config.flow.encoder.output_size == 512
+
+
+@pytest.mark.parametrize("level", ["[{names}]", "{{<<: [{names}], k{i}: 1}}"])
+def test_aliases_that_multiply_are_refused(level: str) -> None:
+    first = "a0: &a0 " + level.format(names="", i=0).replace("<<: [], ", "") + "\n"
+    text = first + "".join(
+        f"a{i}: &a{i} {level.format(names=', '.join([f'*a{i - 1}'] * 9), i=i)}\n" for i in range(1, 40)
+    )
+    with pytest.raises(LoadFailed, match="more than any configuration"):
+        hyperyaml.read(text)
+    few = first + "".join(f"a{i}: &a{i} {level.format(names=f'*a{i - 1}', i=i)}\n" for i in range(1, 5))
+    assert len(hyperyaml.read(few)) == 5

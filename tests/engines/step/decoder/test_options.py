@@ -98,3 +98,12 @@ def test_a_bfloat16_flow_stays_near() -> None:
     whole_session = small.shared().session(voice(small.shared()), 1)
     whole_session.push(SOME)
     assert 2 * session.buffer_bytes == whole_session.buffer_bytes
+
+
+def test_chunks_are_of_whole_groups() -> None:
+    odd = small.decoder(replace(DecoderOptions(), chunk_frames=(17, 25, 50)))
+    assert torch.equal(torch.cat(streamed(odd, SOME)), expected()[1])
+    with pytest.raises(InvalidRequest, match="from 3 on"):
+        DecoderOptions(chunk_frames=(15, 2))
+    with pytest.raises(InvalidRequest, match="the 6 mel frames of the smallest chunk"):
+        DecoderOptions(chunk_frames=(5,))

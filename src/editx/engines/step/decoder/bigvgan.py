@@ -162,12 +162,13 @@ class BigVGAN(nn.Module):
     ) -> BigVGAN:
         """Build from the checkpoint's tensors; its filter buffers are constants and computed anew.
 
-        Raises LoadFailed, naming `where` and the keys, unless names and shapes are exactly those of `config`.
+        Raises LoadFailed, naming `where` and the keys, unless all that `config` asks for is there in its shape; more
+        than that is reported in the log (spec 50 §2).
         """
         with torch.device("meta"):
             vocoder = cls(config)
         tensors = {key: tensor for key, tensor in state.items() if not _is_filter(key)}
-        load_strictly(vocoder, fold_weight_norm(tensors, where), device, where)
+        load_strictly(vocoder, fold_weight_norm(tensors, where), device, where, spare=True)
         taps = kaiser_filter().view(1, 1, _TAPS).to(device)
         for module in vocoder.modules():
             if isinstance(module, AntiAliased):

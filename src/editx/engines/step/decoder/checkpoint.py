@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from editx.errors import LoadFailed
 
+log = logging.getLogger(__name__)
+
 _GAINS = {".parametrizations.weight.original0": ".parametrizations.weight.original1", ".weight_g": ".weight_v"}
 """How a gain's key ends, and how that of its direction does, in the two styles checkpoints are written in."""
 
 
-def load_strictly(module: nn.Module, state: Mapping[str, Tensor], device: torch.device, where: str) -> None:
+def load_strictly(
+    module: nn.Module, state: Mapping[str, Tensor], device: torch.device, where: str, *, spare: bool = False
+) -> None:
     """Give `module`, built on the meta device, exactly the tensors of `state`, as fp32 on `device`.
 
-    Raises LoadFailed naming the keys that are missing, unexpected, or of another shape.
+    Raises LoadFailed naming the keys that are missing, unexpected, or of another shape. `spare`: unexpected ones are
+    only reported in the log.
     """
     wanted = dict(module.named_parameters())
     _refuse(where, "lacks", sorted(wanted.keys() - state.keys()))
-    _refuse(where, "has unexpected", sorted(state.keys() - wanted.keys()))
+    unexpected = sorted(state.keys() - wanted.keys())
+    if spare and unexpected:
+        log.warning("%s holds %s, of which no use is made", where, _shown(unexpected))
+    else:
+        _refuse(where, "has unexpected", unexpected)
     shapes = [
         f"{key} {tuple(state[key].shape)} instead of {tuple(parameter.shape)}"
         for key, parameter in wanted.items()
@@ -61,5 +71,8 @@ def fold_weight_norm(state: Mapping[str, Tensor], where: str) -> dict[str, Tenso
 def _refuse(where: str, what: str, keys: Iterable[str]) -> None:
     listed = list(keys)
     if listed:
-        shown = ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
-        raise LoadFailed(f"{where} {what} {shown}. It does not fit its cosyvoice.yaml; download both again")
+        raise LoadFailed(f"{where} {what} {_shown(listed)}. It does not fit its cosyvoice.yaml; download both again")
+
+
+def _shown(keys: Sequence[str]) -> str:
+    return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")

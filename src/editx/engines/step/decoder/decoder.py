@@ -17,7 +17,15 @@ from editx.engines.step.decoder.noise import Noise, SeededNoise
 from editx.engines.step.decoder.options import DecoderOptions
 from editx.engines.step.decoder.precision import Precision
 from editx.engines.step.decoder.session import Session
-from editx.engines.step.decoder.tokens import MEL_PER_FRAME, SAMPLE_RATE, aligned, checked, dual_frames, dual_length
+from editx.engines.step.decoder.tokens import (
+    MEL_PER_FRAME,
+    MEL_RATE,
+    SAMPLE_RATE,
+    aligned,
+    checked,
+    dual_frames,
+    dual_length,
+)
 from editx.engines.step.decoder.voice import VoiceCache, VoicePrompt, content_key
 from editx.engines.step.decoder.wave_stream import Vocoder, whole
 from editx.errors import InvalidRequest
@@ -44,7 +52,7 @@ class TokenDecoder:
         """Build from the tensors of `flow.pt` and `hift.pt`.
 
         The tensors are used as they are where device and dtype fit, so the caller gives them away. Raises LoadFailed,
-        naming file and keys, when they are not exactly what `config` asks for.
+        naming file and keys, when they are not what `config` asks for.
         """
         place, precision, options = torch.device(device), precision or Precision(), options or DecoderOptions()
         flow = Flow.load(config.flow, flow_state, device=place, dtype=precision.flow, options=options)
@@ -54,6 +62,11 @@ class TokenDecoder:
         else:
             vocoder = Hift.load(config.vocoder, vocoder_state, device=place, dtype=precision.vocoder, options=options)
         return cls(flow, vocoder)
+
+    @property
+    def longest_prompt_s(self) -> float:
+        """The longest recording that `voice` takes, silence included, in seconds."""
+        return self.options.max_prompt_frames / MEL_RATE
 
     @property
     def device(self) -> torch.device:
@@ -74,7 +87,7 @@ class TokenDecoder:
             raise InvalidRequest("the prompt is empty; expected at least one token and one mel frame", param="prompt")
         if longest > self.options.max_prompt_frames:
             raise InvalidRequest(
-                f"the prompt has {longest / 50:.1f} s; expected at most {self.options.max_prompt_frames / 50:.1f} s. "
+                f"the prompt has {longest / MEL_RATE:.1f} s; expected at most {self.longest_prompt_s:.1f} s. "
                 "Use a shorter reference recording",
                 param="prompt",
             )

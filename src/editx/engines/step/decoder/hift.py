@@ -164,7 +164,8 @@ class Hift(nn.Module):
     ) -> Hift:  # fmt: skip
         """Build from the tensors of `hift.pt`, weight-normed or folded.
 
-        Raises LoadFailed, naming `where` and the keys, unless names and shapes are exactly those of `config`.
+        Raises LoadFailed, naming `where` and the keys, unless all that `config` asks for is there in its shape; more
+        than that is reported in the log (spec 50 §2).
         """
         stages = len(config.upsample_rates)
         if {len(config.upsample_kernel_sizes), len(config.source_resblock_kernel_sizes)} != {stages}:
@@ -176,7 +177,7 @@ class Hift(nn.Module):
         with torch.device("meta"):
             hift = cls(config, fused_snake=options.fused_snake)
         hift.spectrum = Spectrum(config.n_fft, config.hop).to(device)
-        load_strictly(hift, fold_weight_norm(state, where), device, where)
+        load_strictly(hift, fold_weight_norm(state, where), device, where, spare=True)
         with torch.inference_mode():
             hift._prepare(dtype, packed=options.packed_weights, half_rate=options.half_rate_convs)
         return hift.eval()

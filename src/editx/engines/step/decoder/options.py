@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from editx.engines.step.decoder.tokens import FRAMES_PER_GROUP, MEL_PER_FRAME, dual_length, mixed_length
 from editx.errors import InvalidRequest
 
 
@@ -21,7 +22,8 @@ class DecoderOptions:
     `fused_snake`: the snake activation runs in place, a cache's worth at a time.
     `half_rate_convs`: on CPU, wide convolutions of the vocoder run on even and odd samples (`half_rate`).
 
-    `steps`: Euler steps of the solve. `chunk_frames`: dual frames of the first, second and all later streaming chunks.
+    `steps`: Euler steps of the solve. `chunk_frames`: dual frames of the first, second and all later streaming chunks;
+    a chunk is made of whole groups of tokens, so that their number is rounded down to a multiple of 3 (spec 70 §2).
     `context_frames`: generated mel frames a streaming chunk sees besides the prompt. `latest_context`: keep the latest
     of them where chunks do not tile, not the ones the reference keeps. `rounded_prompt`: round prompt mel and speaker
     embedding to bfloat16 as the reference application does (spec 40 §11). `mel_overlap_frames`: mel frames that
@@ -52,14 +54,16 @@ class DecoderOptions:
         """Raises InvalidRequest for values no session could run with."""
         if self.steps < 1:
             raise InvalidRequest(f"steps is {self.steps}; expected at least 1", param="steps")
-        if not self.chunk_frames or any(frames < 3 or frames % 3 for frames in self.chunk_frames):
+        if not self.chunk_frames or min(self.chunk_frames) < FRAMES_PER_GROUP:
             raise InvalidRequest(
-                f"chunk_frames is {self.chunk_frames}; expected multiples of 3, at least one", param="chunk_frames"
+                f"chunk_frames is {self.chunk_frames}; expected numbers from {FRAMES_PER_GROUP} on, at least one",
+                param="chunk_frames",
             )
-        if not 6 < self.mel_overlap_frames <= 2 * min(self.chunk_frames):
+        smallest = MEL_PER_FRAME * dual_length(mixed_length(min(self.chunk_frames)))
+        if not 6 < self.mel_overlap_frames <= smallest:
             raise InvalidRequest(
                 f"mel_overlap_frames is {self.mel_overlap_frames}; expected over 6 and no more than the "
-                f"{2 * min(self.chunk_frames)} mel frames of the smallest chunk",
+                f"{smallest} mel frames of the smallest chunk",
                 param="mel_overlap_frames",
             )
         if self.cached_voices < 0 or self.max_prompt_frames < 1 or self.context_frames < 0:
