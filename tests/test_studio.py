@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from editx.backends.local import LocalBackend
 from editx.cancellation import Cancellation
 from editx.errors import Cancelled, InvalidRequest, LoadFailed, NotFound, TooLarge
 from editx.processes.launcher import Launcher
+from editx.processes.process import Child
 from editx.recipe import AnyStep, Clone, Denoise, Emotion, Paralinguistic, Recipe, Source, Speed, Vad
 from editx.settings import load_settings
 from editx.studio import Audio, Event, Job, Result, Started, Studio, Working
@@ -149,6 +152,36 @@ def test_weights_that_arrive_are_seen(tmp_path: Path) -> None:
         assert not row["available"], "half a download is no variant"
         assert "tokenizer.model" in row["reason"]
         assert "editx pull --variant awq" in row["reason"]
+
+
+class HungLauncher(Launcher):
+    """Its first launch takes until it is let through, as on a disk that does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__(zygote=False, zygote_timeout=0.5)
+        self.let_through = threading.Event()
+
+    def launch(self, *args: Any, **options: Any) -> Child:
+        assert self.let_through.wait(60)
+        return super().launch(*args, **options)
+
+
+def test_a_load_that_hangs_before_there_is_a_worker_is_given_up(tmp_path: Path) -> None:
+    settings = load_settings(model_path=tmp_path, stall_timeout=30)
+    with (
+        HungLauncher() as launcher,
+        contextlib.closing(LocalBackend(settings, launcher, lambda event: None)) as patient,
+    ):
+        with contextlib.closing(
+            LocalBackend(settings.model_copy(update={"stall_timeout": 0.5}), launcher, lambda event: None)
+        ) as backend:
+            with pytest.raises(LoadFailed, match=r"loading lite gave no sign of life for 1\.0 s"):
+                backend.load("lite")
+            launcher.let_through.set()
+            backend.unload("lite")
+            assert backend.status()["lite"]["pid"] is None
+        patient.load("lite")
+        assert patient.status()["lite"]["loaded"]
 
 
 def test_limits(studio: Studio, source: Source) -> None:

@@ -13,7 +13,7 @@ from editx.backends.base import Notify, Queued, Waking
 from editx.cancellation import Cancellation
 from editx.engines.base import Context, Memory, Progress
 from editx.engines.catalog import VariantSpec, catalog, find
-from editx.errors import LoadFailed, NotFound
+from editx.errors import Cancelled, LoadFailed, NotFound
 from editx.lifecycle import Event, ModelPool, Observer, PoolVariant, gpu
 from editx.processes.launcher import Launcher
 from editx.processes.limits import Limits
@@ -61,20 +61,27 @@ class _Variant:
         self.load_ended = 0.0
         self._backend = backend
         self._factory: WorkerFactory | None = None
+        self._loading: object = None
+        """A token of the load that is wanted."""
 
     def __call__(self) -> WorkerModel:
         """Load it as the catalog describes it now: weights may have come or gone since the last time."""
+        self._loading = loading = object()
         spec = find(self._backend.catalog(), self.name)
         if spec is None or not spec.available:
             reason = spec.reason if spec else "it is not known any more"
             raise LoadFailed(f"variant {self.name!r} cannot be loaded here: {reason}", param="variant")
+        if loading is not self._loading:
+            raise Cancelled(f"the load of {self.name} was given up while its files were looked at")
         self._factory = self._backend.worker_factory(spec, self._progress)
-        self.model = self._factory()
-        self.last_pid = self.model.pid
-        return self.model
+        model = self._factory()
+        if loading is self._loading:
+            self.model, self.last_pid = model, model.pid
+        return model
 
     def cancel(self) -> None:
         """Abort the load under way, for the pool."""
+        self._loading = None
         if self._factory is not None:
             self._factory.cancel()
 
@@ -109,6 +116,8 @@ class LocalBackend:
                     uses_gpu=spec.uses_gpu,
                     idle_timeout=settings.idle_timeout,
                     auto_unload=settings.auto_unload,
+                    # The worker's own stall is told first; this is for what comes before it, a hung disk or launch.
+                    load_timeout=settings.stall_timeout + launcher.zygote_timeout,
                     drain_timeout=settings.drain_timeout,
                 )
                 for spec in specs
