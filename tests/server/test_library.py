@@ -93,3 +93,16 @@ def test_parts_that_are_not_there(server: RunningServer) -> None:
         assert (answer.status_code, answer.headers["Content-Range"]) == (416, f"bytes */{size}")
     for odd in ("lines=1-2", "bytes=-", "bytes=0-1,5-9"):
         assert len(server.client.get(path, headers={"Range": odd}).content) == size
+
+
+def test_a_part_of_a_recording_is_sent(server: RunningServer) -> None:
+    def part(of: str) -> tuple[int, int]:
+        answer = server.client.get("/v1/voices/maple/audio", headers={"Range": f"bytes={of}"})
+        return answer.status_code, len(answer.content)
+
+    whole = part("0-")[1]
+    assert part("0-99") == (206, 100)
+    assert part("-10") == (206, 10)
+    assert part(f"{whole}-")[0] == 416
+    for meaningless in ("1" * 5_000 + "-", "0-" + "1" * 5_000, "a-b"):
+        assert part(meaningless) == (200, whole)

@@ -11,12 +11,14 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from editx.errors import TooLarge
 from editx.ui.words import COOKIE as LANGUAGE_COOKIE
 from editx.ui.words import LANGUAGES, LOCALES, choose, words
 
 COOKIE = "editx_key"
 PATH, LEAVE_PATH = "/login", "/logout"
 YEAR_S = 365 * 24 * 3600
+MAX_FORM_BYTES, MAX_FIELDS = 8_192, 16
 
 
 def login_router(keys: Sequence[bytes]) -> APIRouter:
@@ -26,7 +28,7 @@ def login_router(keys: Sequence[bytes]) -> APIRouter:
     @router.post(PATH)
     async def login(request: Request) -> Response:
         """Trade a key for a cookie, and go to the page."""
-        given = parse_qs((await request.body()).decode("latin-1")).get("key", [""])[0].strip().encode()
+        given = (await _fields(request)).get("key", [""])[0].strip().encode()
         if not is_key(keys, given):
             return form(request, wrong=True)
         reply = _to_the_page(request)
@@ -76,6 +78,19 @@ button{{background:#0f766e;color:#fff;border:0;border-radius:.4rem;cursor:pointe
 <button>{text["enter"]}</button></form></main></body></html>"""
     policy = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
     return HTMLResponse(body, 401, headers={"Content-Security-Policy": policy, "Cache-Control": "no-store"})
+
+
+async def _fields(request: Request) -> dict[str, list[str]]:
+    """The form that was sent. Raises TooLarge: this is open to everybody, and a key is short."""
+    data = bytearray()
+    async for piece in request.stream():
+        data += piece
+        if len(data) > MAX_FORM_BYTES:
+            raise TooLarge(f"the form of a login has at most {MAX_FORM_BYTES} bytes", param="body")
+    try:
+        return parse_qs(data.decode("latin-1"), max_num_fields=MAX_FIELDS)
+    except ValueError:
+        return {}
 
 
 def _to_the_page(request: Request) -> RedirectResponse:
