@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import quote, urljoin, urlsplit
 
 from editx.cancellation import Cancellation
@@ -201,7 +202,7 @@ class _Fetch:
         for address in addresses:
             self._cancellation.raise_if_cancelled()
             connection = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6)
-            forget = self._cancellation.on_cancel(lambda connection=connection: _shut(connection))
+            forget = self._cancellation.on_cancel(partial(_shut, connection))
             try:
                 connection.settimeout(self._left())
                 connection.connect((str(address), port))

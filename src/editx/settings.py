@@ -105,6 +105,11 @@ class Settings(BaseSettings):
         default_factory=lambda: ["127.0.0.1"],
         description="Addresses or networks of proxies whose X-Forwarded headers count, separated by commas; * for all.",
     )
+    allowed_hosts: Words = Field(
+        default_factory=list,
+        description="Names by which a server without a key may be called on its loopback address, separated by commas: "
+        "that of a proxy, say; * for all. Addresses, localhost and names without a dot always may.",
+    )
     max_body: Bytes = Field(100_000_000, description="Most bytes of one request body.")
     max_audio_seconds: Seconds = Field(300.0, gt=0, description="Most seconds of one uploaded recording.")
     max_text_chars: int = Field(20_000, ge=1, description="Most characters of one text to be spoken.")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from editx.audio.codec import AudioLimits, Decoder
 from editx.audio.launched import launched
 from editx.backends.base import Backend
 from editx.backends.local import LocalBackend
+from editx.cancellation import Cancellation
 from editx.engines.catalog import catalog
 from editx.errors import InvalidRequest
 from editx.lifecycle import Event, Observer
@@ -35,6 +36,8 @@ class Workshop:
     studio: Studio
     voices: VoiceLibrary
     decoder: Decoder
+    decoder_until: Callable[[Cancellation], Decoder]
+    """A decoder for one request, whose child is killed when the request is given up."""
 
 
 @contextlib.contextmanager
@@ -50,9 +53,16 @@ def open_workshop(settings: Settings, observer: Observer) -> Iterator[Workshop]:
         backend = stack.enter_context(contextlib.closing(LocalBackend(settings, launcher, _logged(observer))))
         limits = AudioLimits(max_bytes=settings.max_body, max_seconds=settings.max_audio_seconds)
         decoder = Decoder(launched(launcher), limits)
+
+        def decoder_until(cancellation: Cancellation) -> Decoder:
+            return Decoder(launched(launcher, cancellation), limits)
+
         studio = Studio(backend, default_variant=settings.default_variant, max_text_chars=settings.max_text_chars)
-        voices = stack.enter_context(open_voices(settings, decoder))
-        yield Workshop(backend, studio, voices, decoder)
+        # The library's recordings come with the package, or were accepted once: today's limits are for strangers.
+        least = AudioLimits()
+        own = AudioLimits(max(least.max_bytes, limits.max_bytes), max(least.max_seconds, limits.max_seconds))
+        voices = stack.enter_context(open_voices(settings, Decoder(launched(launcher), own)))
+        yield Workshop(backend, studio, voices, decoder, decoder_until)
 
 
 def open_voices(settings: Settings, decoder: Decoder | None = None) -> VoiceLibrary:

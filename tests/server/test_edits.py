@@ -83,6 +83,8 @@ def test_any_rate_and_format_goes_in(server: RunningServer, speech: tuple[Clip, 
     ("steps", "param", "said"),
     [
         ("[", "steps", "JSON"),
+        ("[" * 100_000, "steps", "nested"),
+        ("[" * 3_000 + "]" * 3_000, "steps", ""),
         ("{}", "steps", "list"),
         ("[]", "steps", "at least one"),
         ([{"type": "emotion", "info": "hapy"}], "steps[0].info", "happy"),

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from collections.abc import Iterator
 
 import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 
+from editx.server.gate import Gate
+from editx.server.metrics import Metrics
 from tests.running import RunningServer, running_server
 
 ORIGIN = "https://page.example"
 SPEECH = {"input": "Hi.", "voice": "alloy"}
+OPENAI_IN_BROWSERS = {
+    "authorization", "content-type", "x-stainless-arch", "x-stainless-lang", "x-stainless-os",
+    "x-stainless-package-version", "x-stainless-retry-count", "x-stainless-runtime", "x-stainless-runtime-version",
+    "x-stainless-timeout",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +57,14 @@ def test_pages_of_allowed_origins_may_call(guarded: RunningServer) -> None:
     asked = {
         "Origin": ORIGIN,
         "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": "Authorization",
+        "Access-Control-Request-Headers": ",".join(sorted(OPENAI_IN_BROWSERS)),
     }
     preflight = guarded.client.options("/v1/audio/speech", headers=asked)
+    assert preflight.status_code == 200, preflight.text
     assert preflight.headers["Access-Control-Allow-Origin"] == ORIGIN
+    allowed = {name.strip() for name in preflight.headers["Access-Control-Allow-Headers"].split(",")}
+    assert allowed >= OPENAI_IN_BROWSERS
+    assert guarded.client.options("/v1/audio/speech", headers={**asked, "Origin": "https://evil.example"}).is_error
     headers = {**bearer("first-key"), "Origin": ORIGIN}
     response = guarded.client.post("/v1/audio/speech", json=SPEECH, headers=headers)
     assert response.status_code == 200
@@ -84,6 +98,121 @@ def test_bodies_are_limited_whether_they_say_their_size_or_not(guarded: RunningS
         "/v1/audio/edits", files={"file": large}, data={"steps": "[]"}, headers=bearer("first-key")
     )
     assert upload.status_code == 413
+
+
+def test_json_is_short_besides_its_recordings(server: RunningServer) -> None:
+    def speak(content: bytes) -> httpx.Response:
+        return server.client.post("/v1/audio/speech", content=content, headers={"Content-Type": "application/json"})
+
+    for content in (
+        b'{"input": "Hi.", "unknown": [' + b"[]," * 400_000 + b"[]]}",
+        b'{"input": "' + "\u554a".encode() * 400_000 + b'"}',
+        b'{"input": "' + b"\\u554a" * 2_000_000 + b'"}',
+    ):
+        refused = speak(content)
+        assert refused.status_code == 413, refused.text
+        assert "1000000 bytes besides the base64" in refused.json()["error"]["message"]
+    for separator in ("", "\r\n"):
+        recording = separator.join(["QUJD" * 19] * 100_000)
+        answer = speak(json.dumps({**SPEECH, "ref_audio": recording, "ref_text": "x"}).encode())
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "undecodable_audio"), answer.text
+
+
+@pytest.mark.parametrize(
+    "field", ["voice", "model", "language", "instructions", "step_audio.mode", "step_audio.model_variant"]
+)
+def test_names_and_words_are_limited(server: RunningServer, field: str) -> None:
+    parent, _, name = field.rpartition(".")
+    body = {**SPEECH, parent: {name: "a" * 30_000}} if parent else {**SPEECH, name: "a" * 30_000}
+    answer = server.client.post("/v1/audio/speech", json=body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, field), answer.text
+    assert "at most" in answer.json()["error"]["message"]
+    assert len(answer.content) < 1_000
+
+
+def test_a_text_in_a_form_is_limited(server: RunningServer) -> None:
+    long = "a" * 2_000_000
+    for path, form, param in (
+        ("/v1/audio/speech/upload", {"payload": long}, "payload"),
+        ("/v1/audio/edits", {"steps": long}, None),
+    ):
+        answer = server.client.post(path, data=form, files={"file": b"x"})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (413, param), answer.text
+        assert next(iter(form)) in answer.json()["error"]["message"]
+
+
+def test_a_login_is_short(guarded: RunningServer) -> None:
+    long = guarded.client.post("/login", content=b"a=1&" * 40_000)
+    assert long.status_code == 413
+    assert "login" in long.json()["error"]["message"]
+    assert guarded.client.post("/login", content=b"a=1&" * 1_000 + b"key=first-key").status_code == 401
+    assert guarded.client.post("/login", data={"key": "first-key"}).status_code == 303
+
+
+def test_a_body_needs_its_type(server: RunningServer) -> None:
+    for headers in ({}, {"Content-Type": "text/plain"}, {"Content-Type": "application/x-www-form-urlencoded"}):
+        answer = server.client.post("/v1/audio/speech", content=json.dumps(SPEECH), headers=headers)
+        assert answer.status_code == 400
+        assert "send Content-Type: application/json" in answer.json()["error"]["message"]
+    for kind in ("application/json; charset=utf-8", "application/vnd.me+json"):
+        answer = server.client.post("/v1/audio/speech", content=json.dumps(SPEECH), headers={"Content-Type": kind})
+        assert answer.status_code == 200
+
+
+def called(server: RunningServer, host: str) -> int:
+    return server.client.get("/v1/models", headers={"Host": host}).status_code
+
+
+def test_without_a_key_only_names_that_are_ours_are_answered(
+    server: RunningServer, guarded: RunningServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    ours = ("127.0.0.1:7860", "localhost", "LOCALHOST:80", "a.localhost", "[::1]:7860", "192.0.2.7", "editx:7860",
+            "host.docker.internal:7860", "localhost.")  # fmt: skip
+    theirs = ("evil.example", "evil.example:7860", "localhost.evil.example", "127.0.0.1.evil.example", "a@evil.example")
+    assert [called(server, host) for host in ours] == [200] * len(ours)
+    assert [called(server, host) for host in theirs] == [403] * len(theirs)
+    message = server.client.get("/", headers={"Host": "evil.example"}).json()["error"]["message"]
+    assert "evil.example" in message
+    assert "EDITX_ALLOWED_HOSTS" in message
+    # A key is asked for by whatever name; others decide who reaches a server that listens to more than itself.
+    assert called(guarded, "evil.example") == 401
+    env = {"EDITX_ALLOWED_HOSTS": "speech.example, Other.Example"}
+    with running_server(tmp_path_factory.mktemp("named"), env=env) as named:
+        hosts = ("speech.example", "speech.example:443", "other.example", "localhost", "evil.example")
+        assert [called(named, host) for host in hosts] == [200, 200, 200, 200, 403]
+    with running_server(tmp_path_factory.mktemp("open"), "--host", "0.0.0.0") as everywhere:
+        assert called(everywhere, "evil.example") == 200
+
+
+class Broken(Exception):
+    pass
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_a_defect_is_answered_logged_and_counted_as_one(started: bool, caplog: pytest.LogCaptureFixture) -> None:
+    metrics = Metrics()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if started:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        raise Broken("a defect")
+
+    gate = Gate(app, keys=[], origins=[], max_body=100, metrics=metrics)
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(gate), base_url="http://localhost") as client:
+            return await client.get("/x", headers={"X-Request-Id": "my-id"})
+
+    if started:
+        with contextlib.suppress(AssertionError):  # of the transport, which is given no end
+            asyncio.run(ask())
+    else:
+        response = asyncio.run(ask())
+        assert (response.status_code, response.headers["X-Request-Id"]) == (500, "my-id")
+        assert response.json()["error"]["code"] == "internal"
+    assert b'editx_requests_total{method="GET",route="other",status="500"} 1.0' in metrics.render()
+    assert "Broken: a defect" in caplog.text
 
 
 def test_texts_and_recordings_are_limited(guarded: RunningServer) -> None:

@@ -118,6 +118,22 @@ def test_model_lists(server: RunningServer) -> None:
     assert {row["id"] for row in server.client.get("/v1/audio/models").json()["models"]} == set(ids)
 
 
+@pytest.mark.parametrize("keep_alive", [1e12, "1" * 400 + "h", 1e300])
+def test_a_model_may_stay_for_ever(server: RunningServer, keep_alive: object) -> None:
+    assert server.client.post("/v1/audio/speech", json={**BODY, "keep_alive": keep_alive}).status_code == 200
+    (row,) = server.client.get("/api/ps").json()["models"]
+    assert row["expires_at"] > "2050"
+    server.client.post("/v1/audio/speech", json=BODY)
+
+
+def test_a_server_whose_default_cannot_be_loaded_is_not_ready(tmp_path: Path) -> None:
+    with running_server(tmp_path, "--default-variant", "base") as server:
+        not_ready = server.client.get("/readyz")
+        assert (not_ready.status_code, not_ready.json()["error"]["code"]) == (503, "load_failed")
+        assert "weights" in not_ready.json()["error"]["message"]
+        assert server.client.get("/healthz").status_code == 200
+
+
 def test_the_status_says_why_a_variant_is_not_there(server: RunningServer) -> None:
     status = server.status("base")
     assert not status["available"]

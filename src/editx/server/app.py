@@ -13,10 +13,12 @@ from starlette.routing import Route
 import editx
 from editx.runner import Runner
 from editx.server import edits, errors, health, library, models, replies, speech
+from editx.server.bodies import schemas_of
 from editx.server.documents import documents_router
-from editx.server.gate import Gate
+from editx.server.gate import Gate, is_loopback
 from editx.server.login import login_router
 from editx.server.metrics import Metrics
+from editx.server.schemas import RenameBody, SpeechBody
 from editx.server.service import Service
 from editx.settings import Settings
 from editx.ui import Page, Parts, page_router
@@ -73,13 +75,14 @@ def create_app(settings: Settings, page: Page | None = None) -> FastAPI:
         origins=settings.cors_origins,
         max_body=settings.max_body,
         metrics=metrics,
+        hosts=None if settings.api_key or not is_loopback(settings.host) else settings.allowed_hosts,
     )
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "X-Request-Id"],
+            allow_headers=["*"],  # OpenAI's package for browsers sends a dozen of its own
             expose_headers=["X-Request-Id", *replies.HEADERS],
         )
     describe = app.openapi
@@ -92,6 +95,7 @@ def create_app(settings: Settings, page: Page | None = None) -> FastAPI:
                 operation["responses"].pop("422", None)
         for unused in ("HTTPValidationError", "ValidationError"):
             schema["components"]["schemas"].pop(unused, None)
+        schema["components"]["schemas"] |= schemas_of(SpeechBody, RenameBody)
         if settings.api_key:
             schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
             schema["security"] = [{"key": []}]
@@ -107,7 +111,9 @@ def open_service(settings: Settings, metrics: Metrics) -> Iterator[Service]:
     threads = settings.queue_size + EXTRA_THREADS
     with (
         open_workshop(settings, metrics.lifecycle) as workshop,
-        contextlib.closing(Runner(workshop.studio, metrics, threads=threads)) as runner,
+        contextlib.closing(Runner(workshop.studio, metrics, threads=threads, queue_size=settings.queue_size)) as runner,
     ):
         metrics.watch(workshop.backend)
-        yield Service(settings, workshop.studio, workshop.voices, workshop.decoder, runner, metrics)
+        yield Service(
+            settings, workshop.studio, workshop.voices, workshop.decoder, workshop.decoder_until, runner, metrics
+        )

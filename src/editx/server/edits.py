@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from contextlib import AsyncExitStack
 from dataclasses import asdict
 from typing import Annotated, Literal
 
@@ -12,17 +11,21 @@ from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from fastapi.responses import JSONResponse
 
 from editx.audio.codec import encode
+from editx.cancellation import Cancellation
 from editx.errors import InvalidRequest
-from editx.recipe import Source, parse_steps
+from editx.recipe import AnyStep, Source, parse_steps
 from editx.server import replies
 from editx.server.errors import RESPONSES
 from editx.server.presence import unless_gone
-from editx.server.requests import recipe
+from editx.server.requests import named, recipe
 from editx.server.schemas import EditsBody, Format, IterationBody, Seed
-from editx.server.service import Service, The
+from editx.server.service import The
 from editx.studio import Job, Result
 
 router = APIRouter(tags=["edits"], responses=RESPONSES)
+
+FIELDS = {"audio": "file", "text": "steps"}
+"""What the parameters that engines complain of are called here."""
 
 
 @router.post(
@@ -45,36 +48,29 @@ async def edits(
 ) -> Response:
     """Apply `steps` in order and return the last result, or every iteration."""
     service.admit()
-    data = await file.read()
-    job = await service.runner.chore(
-        lambda: _job(data, steps, transcript, variant or None, seed, service, keep_iterations=returns == "all")
-    )
-    async with AsyncExitStack() as stack:
-        run = await stack.enter_async_context(service.runner.run(job))
-        result = await unless_gone(request, run.result)
+
+    def read(cancellation: Cancellation) -> Job:
+        parsed = _steps(steps)
+        clip = service.decoder_until(cancellation).decode(file.file.read(), param="file")
+        asked = recipe(Source(clip, transcript), parsed, "transcript")
+        return Job(asked, variant=variant or None, seed=seed, keep_iterations=returns == "all")
+
+    with named(FIELDS):
+        job = await unless_gone(request, lambda: service.runner.read(read))
+        async with service.runner.run(job) as run:
+            result = await unless_gone(request, run.result)
     if returns == "last":
         return await service.runner.chore(lambda: replies.whole(result, response_format))
     return await service.runner.chore(lambda: _all(result, response_format))
 
 
-def _job(
-    data: bytes,
-    steps: str,
-    transcript: str,
-    variant: str | None,
-    seed: int | None,
-    service: Service,
-    *,
-    keep_iterations: bool,
-) -> Job:
+def _steps(text: str) -> tuple[AnyStep, ...]:
     try:
-        items = json.loads(steps)
+        return parse_steps(json.loads(text))
     except ValueError as error:
         raise InvalidRequest(f"steps is not JSON: {error}", param="steps") from None
-    parsed = parse_steps(items)
-    clip = service.decoder.decode(data, param="file")
-    source = Source(clip, transcript)
-    return Job(recipe(source, parsed, "transcript"), variant=variant, seed=seed, keep_iterations=keep_iterations)
+    except RecursionError:
+        raise InvalidRequest("steps is nested too deeply; it is a list of steps", param="steps") from None
 
 
 def _all(result: Result, format: Format) -> Response:

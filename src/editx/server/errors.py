@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http
 import json
-import logging
 import math
 import re
 from typing import Any
@@ -12,12 +11,10 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 
 from editx import errors
-
-log = logging.getLogger("editx.server")
 
 CLIENT_CLOSED_REQUEST = 499
 STATUS: dict[type[errors.EditXError], int] = {
@@ -33,6 +30,20 @@ STATUS: dict[type[errors.EditXError], int] = {
     errors.EditXError: 500,
 }
 RETRY_AFTER_S = 1.0
+MAX_MESSAGE_CHARS = 2_000
+"""A message quotes what was wrong, and that may be long."""
+
+_EITHER = {
+    "keep_alive": 'expected seconds such as 300, a time such as "5m", 0 or -1',
+    "voice": 'expected a name such as "alloy", or an object such as {"id": "alloy"}',
+}
+"""Fields that take several kinds of values: pydantic complains of each kind, and we say once what is expected."""
+_FORM_TEXTS = {
+    "/v1/audio/speech/upload": ("payload",),
+    "/v1/audio/edits": ("steps", "transcript"),
+    "/v1/voices": ("transcript", "name"),
+}
+_LIMITS = ("string_too_long", "string_too_short")
 
 
 class ErrorDetail(BaseModel):
@@ -68,6 +79,8 @@ def error_body(status: int, message: str, *, code: str | None = None, param: str
     kind = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}.get(
         status, "invalid_request_error" if status < 500 else "server_error"
     )
+    if len(message) > MAX_MESSAGE_CHARS:
+        message = f"{message[:MAX_MESSAGE_CHARS]}…"
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
@@ -87,14 +100,25 @@ def error_response(error: errors.EditXError) -> ErrorResponse:
     return ErrorResponse(error_body(status, error.message, code=error.code, param=error.param), status, headers)
 
 
-def validation_message(found: RequestValidationError) -> tuple[str, str | None]:
-    """One sentence on the first thing that does not fit a schema, and the parameter it is about."""
+def validation_message(
+    found: RequestValidationError | ValidationError, *, within: str | None = None
+) -> tuple[str, str | None]:
+    """One sentence on the first thing that does not fit a schema, and the parameter it is about.
+
+    `within` is the field of a form that holds the JSON which was checked.
+    """
     first = found.errors()[0]
     where = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
     if first["type"] == "json_invalid":
-        return f"the body is not valid JSON: {first.get('ctx', {}).get('error', first['msg'])}", None
-    param = ".".join(where) or None
-    return f"{param or 'the request'}: {first['msg'].removeprefix('Value error, ')}", param
+        return f"{within or 'the body'} is not valid JSON: {first.get('ctx', {}).get('error', first['msg'])}", within
+    said = first["msg"].removeprefix("Value error, ")
+    if where and where[0] in _EITHER:  # what follows names the kinds of values that were tried
+        said = f"{_EITHER[where[0]]}; {said}" if first["type"] in _LIMITS else _EITHER[where[0]]
+        where = where[:1]
+    elif first["type"] == "extra_forbidden":
+        said = "there is no such field"
+    param = ".".join([within, *where] if within else where) or None
+    return f"{param or 'the request'}: {said}", param
 
 
 def install(app: FastAPI) -> None:
@@ -113,6 +137,8 @@ def install(app: FastAPI) -> None:
     async def http_error(request: Request, error: HTTPException) -> ErrorResponse:
         if isinstance(error, BodyTooLarge):
             return error_response(error.error)
+        if re.fullmatch(r"(Part|Field) exceeded maximum size of \d+KB\.", str(error.detail)):
+            return error_response(_form_too_large(request.url.path))
         message = f"{error.detail}: {request.method} {request.url.path}"
         code = http.HTTPStatus(error.status_code).name.lower()
         headers = dict(error.headers or {})
@@ -120,10 +146,13 @@ def install(app: FastAPI) -> None:
             headers["Allow"] = ", ".join(_methods(app, request.url.path))
         return ErrorResponse(error_body(error.status_code, message, code=code), error.status_code, headers)
 
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> ErrorResponse:
-        log.error("a defect answered %s %s", request.method, request.url.path, exc_info=error)
-        return ErrorResponse(error_body(500, "an unexpected error; the server's log has it", code="internal"), 500)
+
+def _form_too_large(path: str) -> errors.TooLarge:
+    """What to say of a form's text that is over the framework's limit; it does not tell which one that was."""
+    fields = _FORM_TEXTS.get(path, ())
+    which = " or ".join(fields) or "a text field"
+    message = f"{which}: a text in a form has at most 1 MiB; send recordings as files, with a file name"
+    return errors.TooLarge(message, param=fields[0] if len(fields) == 1 else None)
 
 
 def _methods(app: FastAPI, path: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import ipaddress
 import logging
 import re
 import time
@@ -14,12 +16,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from editx.errors import TooLarge
+from editx.errors import ShuttingDown, TooLarge
 from editx.server import documents, login
+from editx.server.bodies import PlainBytes, is_json
 from editx.server.errors import CLIENT_CLOSED_REQUEST, BodyTooLarge, ErrorResponse, error_body, error_response
 from editx.server.metrics import Metrics
 
 log = logging.getLogger("editx.access")
+defects = logging.getLogger("editx.server")
 
 OPEN_PATHS = frozenset(
     {"/health", "/healthz", "/readyz", "/openapi.json", *documents.PATHS, login.PATH, login.LEAVE_PATH}
@@ -39,17 +43,26 @@ class Gate:
     """ASGI middleware around the whole app.
 
     `keys`: bearer tokens that are accepted; none means no key is asked for. `origins`: web origins whose pages may send
-    requests that change or cost something (besides pages served from here). `max_body`: bytes.
+    requests that change or cost something (besides pages served from here). `max_body`: bytes. `hosts`: names by which
+    the server may be called besides those that nobody else can have; None means that any will do.
     """
 
     def __init__(
-        self, app: ASGIApp, *, keys: Sequence[str], origins: Iterable[str], max_body: int, metrics: Metrics
+        self,
+        app: ASGIApp,
+        *,
+        keys: Sequence[str],
+        origins: Iterable[str],
+        max_body: int,
+        metrics: Metrics,
+        hosts: Iterable[str] | None = None,
     ) -> None:
         self._app = app
         self._keys = [key.encode() for key in keys]
         self._origins = frozenset(origins)
         self._max_body = max_body
         self._metrics = metrics
+        self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -78,6 +91,18 @@ class Gate:
                 await refusal(scope, receive, send_marked)
             else:
                 await self._app(scope, self._counted(receive, headers), send_marked)
+        except asyncio.CancelledError:
+            # The server stops and has waited for this request long enough.
+            if status:
+                scope["state"]["broken_off"] = 503
+            else:
+                await error_response(ShuttingDown("the server is shutting down"))(scope, receive, send_marked)
+        except Exception as error:
+            defects.error("a defect answered %s %s", scope["method"], scope["path"], exc_info=error)
+            if status:
+                scope["state"]["broken_off"] = 500  # and no last piece: the client sees that this is not all
+            else:
+                await _defect()(scope, receive, send_marked)
         finally:
             seconds = time.monotonic() - began
             final = status if complete else scope["state"].get("broken_off", CLIENT_CLOSED_REQUEST)
@@ -88,6 +113,12 @@ class Gate:
             log.log(level, "%s %s %s %.3f s id=%s", scope["method"], path, final, seconds, request_id)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
+        if not self._host_allowed(headers):
+            message = (
+                f"this server does not go by the name {headers['host']}; allow it with EDITX_ALLOWED_HOSTS, "
+                "or set a key with EDITX_API_KEY"
+            )
+            return ErrorResponse(error_body(403, message, code="host_not_allowed"), 403)
         if scope["method"] not in SAFE_METHODS and not self._origin_allowed(headers):
             message = f"pages of {headers['origin']} may not use this server; allow it with --cors-origins"
             return ErrorResponse(error_body(403, message, code="origin_not_allowed"), 403)
@@ -100,6 +131,14 @@ class Gate:
         if declared.isdigit() and int(declared) > self._max_body:
             return error_response(self._too_large())
         return None
+
+    def _host_allowed(self, headers: Headers) -> bool:
+        """A stranger's web page can give its own name our address, and ask as if it came from here. Where nothing but
+        the address protects us, we therefore listen to names only that no stranger can have."""
+        if self._hosts is None or "*" in self._hosts:
+            return True
+        host = host_name(headers.get("host", "localhost"))
+        return is_private_name(host) or host in self._hosts
 
     def _origin_allowed(self, headers: Headers) -> bool:
         origin = headers.get("origin")
@@ -115,16 +154,50 @@ class Gate:
 
     def _counted(self, receive: Receive, headers: Headers) -> Receive:
         taken = 0
+        plain = PlainBytes() if is_json(headers.get("content-type", "")) else None
 
         async def counted() -> Message:
             nonlocal taken
             message = await receive()
-            taken += len(message.get("body", b""))
+            piece = message.get("body", b"")
+            taken += len(piece)
             if taken > self._max_body:
                 raise BodyTooLarge(self._too_large())
+            if plain is not None:
+                try:
+                    plain.add(piece)
+                except TooLarge as error:
+                    raise BodyTooLarge(error) from None
             return message
 
         return counted
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"a request has at most {self._max_body} bytes here", param="body")
+
+
+def host_name(host: str) -> str:
+    """The name or address in a Host header, without its port."""
+    return re.sub(r":[0-9]*$", "", host).strip("[]").rstrip(".").lower()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a server that listens on `host` is reached from its own machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def is_private_name(host: str) -> bool:
+    """Whether `host` is an address, or a name that no stranger can have: localhost, one without a dot, or under
+    .localhost or .internal, as container engines call the machine they run on."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return "." not in host or host.endswith((".localhost", ".internal"))
+    return True
+
+
+def _defect() -> Response:
+    return ErrorResponse(error_body(500, "an unexpected error; the server's log has it", code="internal"), 500)

@@ -24,7 +24,7 @@ async def healthz() -> dict[str, str]:
 async def readyz(service: The) -> JSONResponse:
     """Whether a request would be accepted now. A model that is not loaded is ready to serve."""
     try:
-        service.admit()
+        service.ready()
     except EditXError as error:
         return ErrorResponse(error_body(503, error.message, code=error.code), 503)
     return JSONResponse({"status": "ready"})

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Query, Request, Response, UploadFile
 from pydantic import BaseModel
 
 from editx.audio.codec import MIME_TYPES, encode
+from editx.cancellation import Cancellation
 from editx.recipe import PARALINGUISTIC_TAGS, STEP_TYPES
+from editx.server.bodies import documented, json_body
 from editx.server.errors import RESPONSES
+from editx.server.presence import unless_gone
 from editx.server.ranges import ranged
+from editx.server.requests import named
 from editx.server.schemas import RenameBody, VoiceList, VoiceObject
 from editx.server.service import The
 from editx.text import LANGUAGE_TAGS
@@ -50,6 +54,7 @@ async def voices(service: The) -> VoiceList:
 
 @router.post("/v1/voices", status_code=201)
 async def add_voice(
+    request: Request,
     service: The,
     file: Annotated[UploadFile, File(description="3 to 30 s of clean speech.")],
     name: Annotated[str, Form(description="Letters, digits, space, '-', '_' and '.', at most 64.")],
@@ -58,12 +63,13 @@ async def add_voice(
     replace: Annotated[bool, Form(description="Whether a voice of that name is replaced.")] = False,
 ) -> VoiceObject:
     """Add a voice under a name."""
-    data = await file.read()
 
-    def add() -> Voice:
-        return service.voices.add(name, service.decoder.decode(data, param="file"), transcript, locale, replace=replace)
+    def add(cancellation: Cancellation) -> Voice:
+        clip = service.decoder_until(cancellation).decode(file.file.read(), param="file")
+        return service.voices.add(name, clip, transcript, locale, replace=replace)
 
-    return _voice(await service.runner.chore(add))
+    with named({"audio": "file"}):
+        return _voice(await unless_gone(request, lambda: service.runner.read(add)))
 
 
 @router.get("/v1/voices/{name}")
@@ -81,8 +87,10 @@ async def voice_audio(name: str, request: Request, service: The) -> Response:
     return ranged(request, data, MIME_TYPES["wav"])
 
 
-@router.patch("/v1/voices/{name}")
-async def rename_voice(name: str, body: RenameBody, service: The) -> VoiceObject:
+@router.patch("/v1/voices/{name}", openapi_extra=documented(RenameBody))
+async def rename_voice(
+    name: str, body: Annotated[RenameBody, Depends(json_body(RenameBody))], service: The
+) -> VoiceObject:
     """Call a voice that was added by another name."""
     return _voice(await service.runner.chore(lambda: service.voices.rename(name, body.name)))
 

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from editx.errors import NotFound
 from editx.server.errors import RESPONSES
 from editx.server.requests import MODEL, MODEL_ALIASES
-from editx.server.schemas import ModelList, ModelObject, StatusBody, UnloadBody
+from editx.server.schemas import MAX_KEEP_ALIVE_S, ModelList, ModelObject, StatusBody, UnloadBody
 from editx.server.service import Service, The
 
 router = APIRouter(tags=["models"], responses=RESPONSES)
@@ -67,7 +67,8 @@ async def loaded(service: The) -> dict[str, list[dict[str, Any]]]:
 
 def _ps(name: str, row: dict[str, Any]) -> dict[str, Any]:
     left = row["time_until_unload"]
-    expires = datetime.now(UTC) + timedelta(seconds=left) if left is not None else datetime.max.replace(tzinfo=UTC)
+    never = datetime.max.replace(tzinfo=UTC)
+    expires = never if left is None or left > MAX_KEEP_ALIVE_S else datetime.now(UTC) + timedelta(seconds=left)
     return {
         "name": f"{MODEL}:{name}",
         "model": f"{MODEL}:{name}",

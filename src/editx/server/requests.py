@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+import copy
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import BinaryIO
 
+from editx.audio.clip import Clip
+from editx.cancellation import Cancellation
 from editx.engines.base import Sampling
-from editx.errors import InvalidRequest, MissingTranscript, NotFound
+from editx.errors import EditXError, InvalidRequest, MissingTranscript, NotFound, TooLarge
 from editx.fetch import fetch_audio
 from editx.recipe import EMOTIONS, STYLES, AnyStep, Clone, Emotion, Recipe, Source, Style, parse_step, parse_steps
 from editx.server.schemas import SpeechBody, StepAudio, keep_alive_seconds
@@ -19,6 +25,8 @@ from editx.text import with_language
 MODEL = "step-audio-editx"
 MODEL_ALIASES = (MODEL, "tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 DEFAULT_VOICE = "alloy"
+_PIECE_CHARS = 1 << 20
+"""Of base64 decoded at once: all other threads wait meanwhile."""
 _EDIT_TYPES = ("emotion", "style", "speed", "paralinguistic", "denoise", "vad")
 
 
@@ -26,8 +34,19 @@ _EDIT_TYPES = ("emotion", "style", "speed", "paralinguistic", "denoise", "vad")
 class Uploads:
     """Files that came beside the JSON."""
 
-    prompt: bytes | None = None
-    source: bytes | None = None
+    prompt: BinaryIO | None = None
+    source: BinaryIO | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recordings:
+    """What a client sent to be cloned or edited, by field, the one that counts first: a file, base64 or a URL."""
+
+    to_clone: dict[str, BinaryIO | str]
+    to_edit: dict[str, BinaryIO | str]
+
+    def __bool__(self) -> bool:
+        return bool(self.to_clone or self.to_edit)
 
 
 def variant_of_model(model: str, service: Service) -> str | None:
@@ -42,23 +61,38 @@ def variant_of_model(model: str, service: Service) -> str | None:
     return name
 
 
-def speech_job(body: SpeechBody, uploads: Uploads, service: Service) -> Job:
-    """The job a speech request stands for. Blocks while recordings are decoded. Raises EditXError."""
+def recordings(body: SpeechBody, uploads: Uploads) -> Recordings:
+    """The recordings that a speech request brings or names."""
     extra = body.step_audio or StepAudio()
-    mode, edit = _mode(extra)
+    to_clone = {
+        "prompt_audio_file": uploads.prompt,
+        "step_audio.prompt_audio_base64": extra.prompt_audio_base64,
+        "ref_audio": body.ref_audio,
+    }
+    to_edit = {"input_audio_file": uploads.source, "step_audio.input_audio_base64": extra.input_audio_base64}
+    return Recordings(*({field: given for field, given in of.items() if given} for of in (to_clone, to_edit)))
+
+
+def speech_job(body: SpeechBody, given: Recordings, service: Service, cancellation: Cancellation) -> Job:
+    """The job a speech request stands for. Blocks while recordings are fetched and decoded. Raises EditXError."""
+    extra = body.step_audio or StepAudio()
+    _check_lengths(body, extra, service.settings.max_text_chars)
+    mode, edit = _mode(extra, given)
+    steps: tuple[AnyStep, ...] = ()
     if mode == "clone":
-        source, transcript_field = _reference(body, extra, uploads, service)
         if not body.input.strip():
             raise InvalidRequest("input, the text to speak, is empty", param="input")
-        steps: tuple[AnyStep, ...] = (Clone(with_language(body.input, body.language)),)
-    else:
-        source, transcript_field = _recording(body, extra, uploads, service)
-        steps = ()
+        steps = (Clone(with_language(body.input, body.language)),)
     if edit is not None:
         steps += _edit_steps(edit, body, extra)
     steps += _instructed(body.instructions)
     steps += parse_steps([step.model_dump() for step in extra.edits], param="step_audio.edits")
+    if not steps:
+        message = f"mode edit needs an edit: step_audio.edit_type ({', '.join(_EDIT_TYPES)}) or step_audio.edits"
+        raise InvalidRequest(message, param="step_audio.edit_type")
     variant = extra.model_variant or variant_of_model(body.model, service)
+    open_ = _Opener(service, cancellation)
+    source, transcript_field = (_reference if mode == "clone" else _recording)(body, extra, given, open_)
     return Job(
         recipe=recipe(source, steps, transcript_field),
         variant=variant,
@@ -69,6 +103,35 @@ def speech_job(body: SpeechBody, uploads: Uploads, service: Service) -> Job:
     )
 
 
+@contextmanager
+def named(fields: Mapping[str, str]) -> Iterator[None]:
+    """Errors from below name the parameter as this request's client wrote it: `fields` says how."""
+    try:
+        yield
+    except EditXError as error:
+        name = (error.param or "").partition("[")[0]
+        if name not in fields:
+            raise
+        told = copy.copy(error)  # other requests may have been told of the same failure
+        told.param = fields[name]
+        raise told from error
+
+
+def speech_fields(body: SpeechBody, given: Recordings) -> dict[str, str]:
+    """For `named`: the fields of a speech request."""
+    extra = body.step_audio or StepAudio()
+    edits = _mode(extra, given)[0] == "edit"
+    recording = next(iter(given.to_edit if edits else given.to_clone), "voice")
+    words = "step_audio.audio_text" if edits else "step_audio.prompt_text"
+    return {
+        "text": "step_audio.edit_info" if edits and extra.edit_info else "input",
+        "variant": "step_audio.model_variant" if extra.model_variant else "model",
+        "steps": "step_audio.edits",
+        "audio": recording,
+        "transcript": "ref_text" if recording == "ref_audio" else words,
+    }
+
+
 def recipe(source: Source, steps: tuple[AnyStep, ...], transcript_field: str) -> Recipe:
     """A recipe whose complaint about a missing transcript names the client's own field for it."""
     try:
@@ -77,14 +140,25 @@ def recipe(source: Source, steps: tuple[AnyStep, ...], transcript_field: str) ->
         raise MissingTranscript(f"{error.message} as {transcript_field}", param=transcript_field) from None
 
 
-def _mode(extra: StepAudio) -> tuple[str, str | None]:
+def _check_lengths(body: SpeechBody, extra: StepAudio, most: int) -> None:
+    texts = {"input": body.input, "step_audio.edit_info": extra.edit_info or ""}
+    texts |= {f"step_audio.edits[{i}].text": step.text or "" for i, step in enumerate(extra.edits)}
+    for field, text in texts.items():
+        if len(text) > most:
+            raise TooLarge(f"{field} has at most {most} characters here, and this one {len(text)}", param=field)
+
+
+def _mode(extra: StepAudio, given: Recordings) -> tuple[str, str | None]:
     """Whether to clone or to edit, and the edit type asked for."""
-    mode = extra.mode or ("edit" if extra.edit_type and extra.input_audio_base64 else "clone")
-    if mode in _EDIT_TYPES:
-        return "edit", mode
-    if mode not in ("clone", "edit"):
+    mode = extra.mode or ("edit" if given.to_edit else "clone")
+    if mode not in ("clone", "edit", *_EDIT_TYPES):
         allowed = ", ".join(("clone", "edit", *_EDIT_TYPES))
         raise InvalidRequest(f"{mode!r} is no mode; use one of: {allowed}", param="step_audio.mode")
+    for field in given.to_edit if mode == "clone" else given.to_clone:
+        purpose = "edited, and mode clone edits none" if mode == "clone" else f"cloned, and mode {mode} clones none"
+        raise InvalidRequest(f"{field} is a recording to be {purpose}; leave it out, or change the mode", param=field)
+    if mode in _EDIT_TYPES:
+        return "edit", mode
     if extra.edit_type is not None and extra.edit_type not in _EDIT_TYPES:
         message = f"{extra.edit_type!r} is no edit type; use one of: {', '.join(_EDIT_TYPES)}"
         raise InvalidRequest(message, param="step_audio.edit_type")
@@ -117,58 +191,70 @@ def _instructed(instructions: str | None) -> tuple[AnyStep, ...]:
     return tuple(found)
 
 
-def _reference(body: SpeechBody, extra: StepAudio, uploads: Uploads, service: Service) -> tuple[Source, str]:
+def _reference(body: SpeechBody, extra: StepAudio, given: Recordings, open_: _Opener) -> tuple[Source, str]:
     """The voice to clone, and the field its transcript is given in."""
-    if uploads.prompt is not None:
-        clip = service.decoder.decode(uploads.prompt, param="prompt_audio_file")
+    for field, recording in given.to_clone.items():
+        clip = open_.clip(recording, field)
+        if field == "ref_audio":
+            return Source(clip, body.ref_text or extra.prompt_text or ""), "ref_text"
         return Source(clip, extra.prompt_text or body.ref_text or ""), "step_audio.prompt_text"
-    if extra.prompt_audio_base64:
-        param = "step_audio.prompt_audio_base64"
-        clip = service.decoder.decode(from_base64(extra.prompt_audio_base64, param), param=param)
-        return Source(clip, extra.prompt_text or body.ref_text or ""), "step_audio.prompt_text"
-    if body.ref_audio:
-        clip = service.decoder.decode(_audio_named(body.ref_audio, service), param="ref_audio")
-        return Source(clip, body.ref_text or extra.prompt_text or ""), "ref_text"
-    return _voice(body.voice_name() or DEFAULT_VOICE, service), "voice"
+    return open_.voice(body.voice_name() or DEFAULT_VOICE), "voice"
 
 
-def _recording(body: SpeechBody, extra: StepAudio, uploads: Uploads, service: Service) -> tuple[Source, str]:
+def _recording(body: SpeechBody, extra: StepAudio, given: Recordings, open_: _Opener) -> tuple[Source, str]:
     """The recording to edit, and the field its transcript is given in."""
     param = "step_audio.audio_text"
-    if uploads.source is not None:
-        clip = service.decoder.decode(uploads.source, param="input_audio_file")
-    elif extra.input_audio_base64:
-        field = "step_audio.input_audio_base64"
-        clip = service.decoder.decode(from_base64(extra.input_audio_base64, field), param=field)
-    elif voice := body.voice_name():
-        return _voice(voice, service), param
-    else:
-        raise InvalidRequest(
-            "editing needs a recording: send step_audio.input_audio_base64, the file input_audio_file, or a voice",
-            param="step_audio.input_audio_base64",
-        )
-    return Source(clip, extra.audio_text or ""), param
+    for field, recording in given.to_edit.items():
+        return Source(open_.clip(recording, field), extra.audio_text or ""), param
+    if voice := body.voice_name():
+        return open_.voice(voice), param
+    raise InvalidRequest(
+        "editing needs a recording: send step_audio.input_audio_base64, the file input_audio_file, or a voice",
+        param="step_audio.input_audio_base64",
+    )
 
 
-def _voice(name: str, service: Service) -> Source:
-    voice = service.voices.get(name)
-    return Source(voice.clip(), voice.transcript)
+class _Opener:
+    """Turns what a request names into sound, until it is cancelled."""
+
+    def __init__(self, service: Service, cancellation: Cancellation) -> None:
+        self._service = service
+        self._cancellation = cancellation
+        self._decoder = service.decoder_until(cancellation)
+
+    def voice(self, name: str) -> Source:
+        voice = self._service.voices.get(name)
+        return Source(voice.clip(), voice.transcript)
+
+    def clip(self, recording: BinaryIO | str, field: str) -> Clip:
+        if not isinstance(recording, str):
+            data = recording.read()
+        elif field == "ref_audio" and recording.lower().startswith(("http://", "https://")):
+            data = self._fetched(recording)
+        else:
+            data = from_base64(recording, field)
+        return self._decoder.decode(data, param=field)
+
+    def _fetched(self, url: str) -> bytes:
+        settings = self._service.settings
+        if not settings.allow_url_audio:
+            raise InvalidRequest(
+                "this server fetches no audio by URL (--allow-url-audio is off); send the file as base64",
+                param="ref_audio",
+            )
+        return fetch_audio(url, max_bytes=settings.max_body, cancellation=self._cancellation)
 
 
 def from_base64(text: str, param: str) -> bytes:
     """The bytes of base64 text, with or without a `data:` prefix. Raises InvalidRequest naming `param`."""
     payload = text.partition(",")[2] if text.startswith("data:") else text
+    data, rest = bytearray(), b""
     try:
-        return base64.b64decode("".join(payload.split()), validate=True)
+        for start in range(0, len(payload), _PIECE_CHARS):
+            piece = rest + payload[start : start + _PIECE_CHARS].encode("ascii").translate(None, b" \t\r\n")
+            whole = len(piece) // 4 * 4
+            data += base64.b64decode(piece[:whole], validate=True)
+            rest = piece[whole:]
+        return bytes(data + base64.b64decode(rest, validate=True))
     except (binascii.Error, ValueError):
         raise InvalidRequest(f"{param} is not base64 of an audio file", param=param) from None
-
-
-def _audio_named(text: str, service: Service) -> bytes:
-    if not text.lower().startswith(("http://", "https://")):
-        return from_base64(text, "ref_audio")
-    if not service.settings.allow_url_audio:
-        raise InvalidRequest(
-            "this server fetches no audio by URL (--allow-url-audio is off); send the file as base64", param="ref_audio"
-        )
-    return fetch_audio(text, max_bytes=service.settings.max_body)

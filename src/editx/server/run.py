@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import signal
 import socket
 import sys
 
 import uvicorn
+from fastapi import FastAPI
 
 from editx.errors import InvalidRequest
 from editx.server.app import create_app
+from editx.server.gate import is_loopback
+from editx.server.service import Service
 from editx.settings import Settings
 from editx.ui import Page
 
 BACKLOG = 2048
+ENDING_S = 5.0
+"""How long requests that outlast the drain timeout may take to say so."""
 
 
 def serve(settings: Settings) -> None:
@@ -29,15 +36,16 @@ def serve(settings: Settings) -> None:
     listener = _listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
     page = Page()
+    app = create_app(settings, page)
     config = uvicorn.Config(
-        create_app(settings, page),
+        app,
         log_config=None,
         access_log=False,
         forwarded_allow_ips=settings.trusted_proxies,
-        timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
+        timeout_graceful_shutdown=math.ceil(settings.drain_timeout + ENDING_S),
         server_header=False,
     )
-    server = _Announcing(config, _url(host, port), settings, page)
+    server = _Announcing(config, _url(host, port), settings, page, app)
     for stop in (signal.SIGINT, signal.SIGTERM):
         # uvicorn stops gracefully and then raises the signal anew; being asked to stop is no failure.
         signal.signal(stop, lambda *_: None)
@@ -49,9 +57,10 @@ def serve(settings: Settings) -> None:
 class _Announcing(uvicorn.Server):
     """Says where it listens once requests are accepted, and lets the page go first."""
 
-    def __init__(self, config: uvicorn.Config, url: str, settings: Settings, page: Page) -> None:
+    def __init__(self, config: uvicorn.Config, url: str, settings: Settings, page: Page, app: FastAPI) -> None:
         super().__init__(config)
         self._page = page
+        self._app = app
         self._url = url
         self._settings = settings
         self.failed = False
@@ -64,12 +73,15 @@ class _Announcing(uvicorn.Server):
             print(f"  page           {self._url}/", flush=True)
             print(f"  API documents  {self._url}/docs", flush=True)
             print(f"  model status   {self._url}/api/v1/models/status", flush=True)
-            if not self._settings.api_key and self._settings.host not in ("127.0.0.1", "localhost", "::1"):
+            if not self._settings.api_key and not is_loopback(self._settings.host):
                 print("  no API key is set: everyone who can reach this address may use it", flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._page.stop()
+        service: Service = self._app.state.service
+        late = asyncio.get_running_loop().call_later(self._settings.drain_timeout, service.runner.stop)
         await super().shutdown(sockets)
+        late.cancel()
 
 
 def _listen(host: str, port: int) -> socket.socket:

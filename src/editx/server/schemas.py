@@ -11,17 +11,30 @@ from editx.studio import MAX_SEED
 
 Format = Literal["mp3", "wav", "flac", "opus", "aac", "pcm"]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+MAX_NAME_CHARS = 128
+MAX_INSTRUCTIONS_CHARS = 20_000
+MAX_KEEP_ALIVE_S = 1e9
+"""Some thirty years: more is the same, and clocks can still count it."""
 _KEEP_ALIVE_UNITS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _KEEP_ALIVE = r"^-?[0-9]+(\.[0-9]+)?(ms|s|m|h)?$"
 
 
 def keep_alive_seconds(value: float | str | None) -> float | None:
     """Seconds from `0`, `"5m"`, `-1`, as Ollama's clients write them; None stays None."""
-    if not isinstance(value, str):
-        return value
+    if value is None:
+        return None
+    seconds = _seconds(value) if isinstance(value, str) else value
+    return min(max(seconds, -1.0), MAX_KEEP_ALIVE_S)
+
+
+def _seconds(value: str) -> float:
     match = re.fullmatch(r"(-?[0-9.]+)(ms|s|m|h)?", value)
     assert match, "the schema's pattern lets nothing else through"
     return float(match[1]) * _KEEP_ALIVE_UNITS[match[2] or ""]
+
+
+Name = Annotated[str, Field(max_length=MAX_NAME_CHARS)]
+KeepAlive = Annotated[float, Field(allow_inf_nan=False)] | Annotated[str, Field(pattern=_KEEP_ALIVE)]
 
 
 class Body(BaseModel):
@@ -30,15 +43,18 @@ class Body(BaseModel):
     @field_validator("*", mode="after")
     @classmethod
     def _whole_characters(cls, value: object) -> object:
-        if isinstance(value, str) and not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
-            raise ValueError("holds half a character (a lone surrogate)")
+        if isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise ValueError("holds half a character (a lone surrogate)") from None
         return value
 
 
 class VoiceReference(Body):
     """A voice named by an object, as newer OpenAI clients do."""
 
-    id: str = Field(min_length=1, description="Name of the voice.")
+    id: Name = Field(min_length=1, description="Name of the voice.")
 
 
 def _as_list(value: object) -> object:
@@ -51,7 +67,7 @@ class StepBody(Body):
     model_config = ConfigDict(extra="forbid")
 
     type: Literal["clone", "emotion", "style", "speed", "paralinguistic", "denoise", "vad"]
-    info: str | None = Field(None, description="The option, where the type has one; /v1/tags lists them.")
+    info: Name | None = Field(None, description="The option, where the type has one; /v1/tags lists them.")
     text: str | None = Field(None, description="The words to be spoken, for clone and paralinguistic.")
     n: int = Field(1, ge=1, le=32, description="How often the step is repeated.")
 
@@ -59,13 +75,15 @@ class StepBody(Body):
 class StepAudio(Body):
     """What goes beyond OpenAI's speech: editing, cloning from a recording, the choice of a variant."""
 
-    mode: str | None = Field(
+    model_config = ConfigDict(extra="forbid")
+
+    mode: Name | None = Field(
         None, description="clone (default), edit, or an edit type: emotion, style, speed, paralinguistic, denoise, vad."
     )
-    edit_type: str | None = Field(None, description="The edit type, with mode edit.")
+    edit_type: Name | None = Field(None, description="The edit type, with mode edit.")
     edit_info: str | None = Field(None, description="The option of the edit; for paralinguistic, the text with tags.")
     n_edit_iter: int = Field(1, ge=1, le=32, description="How often the edit is repeated.")
-    model_variant: str | None = Field(None, description="base, awq, bnb or lite.")
+    model_variant: Name | None = Field(None, description="base, awq, bnb or lite.")
     prompt_text: str | None = Field(None, description="What is said in prompt_audio_base64.")
     prompt_audio_base64: str | None = Field(None, description="The voice to clone, as base64 of an audio file.")
     input_audio_base64: str | None = Field(None, description="The recording to edit, as base64 of an audio file.")
@@ -82,22 +100,24 @@ class SpeechBody(Body):
         json_schema_extra={"example": {"model": "tts-1", "voice": "alloy", "input": "Hello from EditX."}}
     )
 
-    model: str = Field("step-audio-editx", description="step-audio-editx, step-audio-editx:awq, a variant, or tts-1.")
+    model: Name = Field("step-audio-editx", description="step-audio-editx, step-audio-editx:awq, a variant, or tts-1.")
     input: str = Field("", description="The text to speak, or for paralinguistic edits the text with its tags.")
-    voice: str | VoiceReference | None = Field(None, description="A voice of the library, or one of OpenAI's names.")
+    voice: Name | VoiceReference | None = Field(None, description="A voice of the library, or one of OpenAI's names.")
     response_format: Format = "mp3"
     stream_format: Literal["audio", "sse"] = "audio"
     stream: bool = Field(True, description="false answers with the whole file and its length.")
     speed: float = Field(1.0, ge=0.25, le=4.0, description="Plays the result faster or slower at the same pitch.")
-    instructions: str | None = Field(None, description="An emotion or style named here is applied.")
+    instructions: str | None = Field(
+        None, max_length=MAX_INSTRUCTIONS_CHARS, description="An emotion or style named here is applied."
+    )
     ref_audio: str | None = Field(None, description="The voice to clone: base64, a data: URI, or a URL if allowed.")
     ref_text: str | None = Field(None, description="What is said in ref_audio.")
-    language: str | None = Field(None, description="Language of the input, such as ja, yue or Sichuanese.")
+    language: Name | None = Field(None, description="Language of the input, such as ja, yue or Sichuanese.")
     seed: Seed | None = Field(None, description="The same seed, input and variant give the same audio.")
     temperature: float | None = Field(None, gt=0, le=2)
     top_k: int | None = Field(None, ge=1)
     top_p: float | None = Field(None, gt=0, le=1)
-    keep_alive: float | Annotated[str, Field(pattern=_KEEP_ALIVE)] | None = Field(
+    keep_alive: KeepAlive | None = Field(
         None, description='How long the model stays after this: seconds, "5m", 0 unloads it at once, -1 keeps it.'
     )
     step_audio: StepAudio | None = None
@@ -124,7 +144,7 @@ class VoiceObject(BaseModel):
 class RenameBody(Body):
     """What a voice is to be called."""
 
-    name: str = Field(description="Letters, digits, space, '-', '_' and '.', at most 64.")
+    name: Name = Field(description="Letters, digits, space, '-', '_' and '.', at most 64.")
 
 
 class VoiceList(BaseModel):

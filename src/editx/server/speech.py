@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
 from pydantic import ValidationError
 
+from editx.cancellation import Cancellation
 from editx.errors import InvalidRequest
 from editx.server import replies
-from editx.server.errors import RESPONSES
+from editx.server.bodies import documented, json_body
+from editx.server.errors import RESPONSES, validation_message
 from editx.server.presence import unless_gone
-from editx.server.requests import Uploads, speech_job
+from editx.server.requests import Recordings, Uploads, named, recordings, speech_fields, speech_job
 from editx.server.schemas import SpeechBody
 from editx.server.service import Service, The
 
@@ -25,8 +28,12 @@ AUDIO_OR_EVENTS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/v1/audio/speech", response_class=Response, responses=AUDIO_OR_EVENTS)
-async def speech(request: Request, body: SpeechBody, service: The) -> Response:
+@router.post(
+    "/v1/audio/speech", response_class=Response, responses=AUDIO_OR_EVENTS, openapi_extra=documented(SpeechBody)
+)
+async def speech(
+    request: Request, body: Annotated[SpeechBody, Depends(json_body(SpeechBody))], service: The
+) -> Response:
     """Speak `input`, in a voice of the library or of a recording; or edit a recording (`step_audio`)."""
     return await _speak(request, body, Uploads(), service)
 
@@ -41,21 +48,30 @@ async def speech_upload(
 ) -> Response:
     """The same as multipart, with recordings as files instead of base64."""
     try:
-        body = SpeechBody.model_validate_json(payload)
+        body = await service.runner.chore(lambda: SpeechBody.model_validate_json(payload))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(["payload", *map(str, first["loc"])])
-        raise InvalidRequest(f"{where}: {first['msg']}", param=where) from None
+        message, param = validation_message(error, within="payload")
+        raise InvalidRequest(message, param=param) from None
     uploads = Uploads(
-        prompt=await prompt_audio_file.read() if prompt_audio_file is not None else None,
-        source=await input_audio_file.read() if input_audio_file is not None else None,
+        prompt=prompt_audio_file.file if prompt_audio_file is not None else None,
+        source=input_audio_file.file if input_audio_file is not None else None,
     )
     return await _speak(request, body, uploads, service)
 
 
 async def _speak(request: Request, body: SpeechBody, uploads: Uploads, service: Service) -> Response:
     service.admit()
-    job = await service.runner.chore(lambda: speech_job(body, uploads, service))
+    given = recordings(body, uploads)
+    with named(speech_fields(body, given)):
+        return await _spoken(request, body, given, service)
+
+
+async def _spoken(request: Request, body: SpeechBody, given: Recordings, service: Service) -> Response:
+    if given:
+        work = partial(speech_job, body, given, service)
+        job = await unless_gone(request, lambda: service.runner.read(work))
+    else:
+        job = await service.runner.chore(lambda: speech_job(body, given, service, Cancellation()))
     async with AsyncExitStack() as stack:
         run = await stack.enter_async_context(service.runner.run(job))
         if body.stream_format == "audio" and not body.stream:
