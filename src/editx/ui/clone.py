@@ -116,7 +116,7 @@ def tab(parts: Parts, words: Words) -> CloneTab:
             return
         yield {"state": "queued", "position": 0}, None, busy, free, busy
         try:
-            made = await parts.runner.chore(lambda: job(parts, form))
+            made = await parts.runner.read(lambda _: job(parts, form))
         except EditXError as error:
             yield failed(words, error), None, free, busy, busy
             return

@@ -136,7 +136,7 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, tabs: gr.Tabs, clone: Clo
         if not path:
             return (gr.skip(),) * (2 + len(laid))
         try:
-            now = await parts.runner.chore(lambda: _record(parts, id, path, controls.typed(said)))
+            now = await parts.runner.read(lambda _: _record(parts, id, path, controls.typed(said)))
         except EditXError as error:
             return failed(words, error), None, *(gr.skip() for _ in laid)
         return {"state": "empty"}, gr.skip(), *lay_out(id, now)
@@ -182,7 +182,7 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, tabs: gr.Tabs, clone: Clo
         yield {"state": "queued", "position": 0}, *busy
         try:
             parts.desks.check_room(id)
-            made = await parts.runner.chore(lambda: job(parts, source, form))
+            made = await parts.runner.read(lambda _: job(parts, source, form))
             last = Take({})
             async for take in perform(parts, words, str(request.session_hash), made, PLACE):
                 last = take

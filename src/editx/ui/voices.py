@@ -112,7 +112,7 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, clone: CloneTab) -> None:
             return
         yield {**SILENT_NOTE, "text": words["voices.checking"]}
         try:
-            yield await parts.runner.chore(lambda: _heard(words, *_read(parts, path, cut)))
+            yield await parts.runner.read(lambda _: _heard(words, *_read(parts, path, cut)))
         except EditXError as error:
             yield _failed(words.error(error))
 
@@ -125,7 +125,7 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, clone: CloneTab) -> None:
             return
         yield {**SILENT_NOTE, "text": words["voices.saving"]}, *unchanged
         try:
-            voice = await parts.runner.chore(lambda: _add(parts, form))
+            voice = await parts.runner.read(lambda _: _add(parts, form))
             shown, choices = await refresh(chosen)
         except Conflict:
             yield _failed(words("voices.taken", name=form.name.strip())), *unchanged
