@@ -7,6 +7,7 @@
     ├── NotFound                no such variant, voice or model
     ├── Conflict                the name is taken, or the thing may not be changed
     ├── TooLarge                over a limit on bytes, seconds, channels or characters
+    ├── StorageFailed           the disk took no more, or did not let us write
     ├── QueueFull               too many requests are waiting already
     ├── Cancelled               whoever asked has gone, or said stop
     ├── ModelUnavailable        the model cannot serve this request now
@@ -66,6 +67,10 @@ class Conflict(EditXError):
 
 class TooLarge(EditXError):
     code = "too_large"
+
+
+class StorageFailed(EditXError):
+    code = "storage_failed"
 
 
 class QueueFull(EditXError):

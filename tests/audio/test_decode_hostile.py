@@ -9,9 +9,11 @@ import os
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import zlib
+from pathlib import Path
 
 import av
 import numpy as np
@@ -343,6 +345,14 @@ def test_a_crash_of_the_decoder_blames_the_file_and_a_missing_decoder_does_not()
         Decoder(missing).decode(b"x")
     with pytest.raises(UndecodableAudio, match="longer than"):
         Decoder(spinning).decode(b"x")
+
+
+def test_a_disk_without_room_for_the_childs_input_is_no_fault_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(EngineFault, match=r"cannot be started: .*No such file"):
+        DECODER.decode(wav_file(tone(0.1).samples))
 
 
 def test_no_process_or_descriptor_stays() -> None:

@@ -31,7 +31,7 @@ def test_every_kind_of_error_has_a_code():
         "editx_error": 1, "invalid_request": 2, "undecodable_audio": 2, "missing_transcript": 2, "not_found": 3,
         "conflict": 4, "too_large": 5, "queue_full": 7, "cancelled": 130, "model_unavailable": 6, "load_failed": 6,
         "out_of_memory": 6, "model_unloaded": 6, "model_crashed": 6, "backing_off": 6, "shutting_down": 6,
-        "stalled": 8, "engine_fault": 70,
+        "stalled": 8, "storage_failed": 9, "engine_fault": 70,
     }  # fmt: skip
 
 

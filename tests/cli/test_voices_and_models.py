@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+
+import numpy as np
 import pytest
 
 from editx.audio.clip import Clip
+from editx.audio.codec import encode
 from tests.cli.conftest import KeyedServer
-from tests.cli.running import CommandLine
+from tests.cli.running import EDITX, CommandLine, environment
 
 
 @pytest.mark.parametrize("where", ["here", "server"])
@@ -41,6 +45,21 @@ def test_a_voice_is_renamed(editx: CommandLine, keyed: KeyedServer, speech: tupl
     editx.error("voices", "rename", "new", "alloy", code=4, **there)
     assert "'a/b'" in editx.error("voices", "rename", "new", "a/b", code=2, **there)
     assert editx("voices", "delete", "new", **there).stdout == b"deleted new\n"
+
+
+def test_a_disk_that_takes_no_more_is_said_in_a_line(editx: CommandLine):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 72_000).astype(np.float32)
+    (editx.folder / "noise.opus").write_bytes(encode(Clip(noise, 24_000), "opus"))  # small, and large as a recording
+    editx("voices", "list")
+    add = (EDITX, "voices", "add", "mine", "noise.opus", "--transcript", "Hush.")
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 128; exec "$@"', "sh", *add], cwd=editx.folder,
+        env=environment(editx.folder / "data"), capture_output=True, check=False,
+    )  # fmt: skip
+    said = done.stderr.decode()
+    assert done.returncode == 9, said
+    (line,) = said.splitlines()
+    assert line.startswith(f"error: the voices in {editx.folder / 'data' / 'voices'} cannot be changed: File too large")
 
 
 def test_words_of_a_voice_are_shown_as_they_are(editx: CommandLine):

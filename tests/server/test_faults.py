@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 
 from editx.audio.codec import FORMATS
 from tests.running import RunningServer, running_server
@@ -133,6 +136,24 @@ def test_samples_that_are_no_numbers_cost_the_request_alone(tmp_path: Path) -> N
         assert (last["type"], last["error"]["code"]) == ("error", "engine_fault")
         assert server.client.post("/v1/audio/speech", json={**BODY, "input": "echo"}).status_code == 200
         assert worker_pid(server) == pid, "the worker is as good as before"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits another process")
+def test_a_disk_that_takes_no_more_is_told(tmp_path: Path, speech_wav: bytes) -> None:
+    with running_server(tmp_path) as server:
+        hard = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)[1]
+        form = {"name": "mine", "transcript": "What I say."}
+        for size, status in ((40_000, 507), (hard, 201)):
+            resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (size, hard))
+            response = server.client.post("/v1/voices", data=form, files={"file": speech_wav})
+            assert response.status_code == status, response.text
+            if status == 507:
+                error = response.json()["error"]
+                assert (error["code"], error["type"]) == ("storage_failed", "server_error")
+                assert (
+                    f"the voices in {tmp_path / 'data' / 'voices'} cannot be changed: File too large"
+                    in error["message"]
+                )
 
 
 def test_a_full_queue_answers_429_at_once(tmp_path: Path) -> None:

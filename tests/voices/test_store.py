@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import random
@@ -169,3 +170,71 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new(tmp_path: Path) -> None:
         assert not list(tmp_path.glob("*.tmp"))
         assert not list(tmp_path.glob("*.damaged-*"))
     assert promised >= 7_000
+
+
+CRAMPED = """
+import json, resource, sys
+from pathlib import Path
+from editx.errors import StorageFailed
+from editx.voices import VoiceLibrary
+from tests.audio.sounds import speech_like
+
+directory = Path(sys.argv[1])
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+library = VoiceLibrary(directory, builtin=directory / "none")
+clip = speech_like(0.5)
+library.add("kept", clip, "5 first")
+expected, outcomes = {"kept": "5 first"}, []
+
+
+def add(name, words):
+    library.add(name, clip, words, replace=True)
+    expected[name] = words
+
+
+def rename(old, new):
+    if old in expected:
+        library.rename(old, new)
+        expected[new] = expected.pop(old)
+
+
+def delete(name):
+    if name in expected:
+        library.delete(name)
+        del expected[name]
+
+
+for round in range(40):
+    for change in (
+        lambda: add("new", f"5 {round}"), lambda: add("kept", f"5 {round} " + "words " * 600),
+        lambda: rename("new", "other"), lambda: delete("other"),
+    ):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (round * 2500, hard))  # no file grows further, as on a full disk
+        try:
+            change()
+            outcomes.append("ok")
+        except StorageFailed as error:
+            assert str(directory) in error.message and "cannot be changed" in error.message, error
+            outcomes.append("failed")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        assert {voice.name: voice.transcript for voice in library.list()} == expected, (round, outcomes)
+library.close()
+print(json.dumps([expected, outcomes.count("ok"), outcomes.count("failed")]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no sizes of files")
+def test_a_disk_that_takes_no_more_is_told_and_costs_no_voice(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CRAMPED, str(tmp_path)], capture_output=True, text=True, cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))},
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    expected, kept, failed = json.loads(done.stdout)
+    assert kept
+    assert failed
+    assert own(tmp_path) == expected
+    assert {path.stem for path in tmp_path.glob("*.flac")} == {path.stem for path in tmp_path.glob("*.json")}
+    assert len(list(tmp_path.glob("*.flac"))) == len(expected)

@@ -77,6 +77,8 @@ class Decoder:
             raise UndecodableAudio(
                 f"the decoder broke down on this file (signal {failure.signal}); {_EXPECTED}", param=param
             ) from None
+        except OSError as error:  # no room for the child's input, or no process to be had
+            raise EngineFault(f"the audio decoder cannot be started: {error}") from error
         answer, samples = _parsed(reply)
         if "error" in answer:
             raise _refusal(answer, data, param)

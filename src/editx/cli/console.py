@@ -29,6 +29,7 @@ EXIT_CODES: dict[type[errors.EditXError], int] = {
     errors.ModelUnavailable: 6,
     errors.QueueFull: 7,
     errors.Stalled: 8,
+    errors.StorageFailed: 9,
     errors.EngineFault: 70,
     errors.Cancelled: 130,
 }

@@ -26,6 +26,7 @@ STATUS: dict[type[errors.EditXError], int] = {
     errors.Cancelled: CLIENT_CLOSED_REQUEST,
     errors.ModelUnavailable: 503,
     errors.Stalled: 504,
+    errors.StorageFailed: 507,
     errors.EngineFault: 500,
     errors.EditXError: 500,
 }
@@ -179,6 +180,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         (500, "A defect."),
         (503, "The model cannot be loaded, or its worker died."),
         (504, "The worker showed no sign of life and was killed."),
+        (507, "The disk takes no more, or does not let the server write."),
     )
 }
 """What any route may answer besides success, for the schema."""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from editx.errors import Conflict, NotFound
+from editx.errors import Conflict, NotFound, StorageFailed
 from editx.voices.names import key_of
 from editx.voices.quality import Finding
 
@@ -79,31 +79,29 @@ class Store:
         return [_decode(row[0]) for row in rows]
 
     def put(self, record: Record, audio: bytes, *, replace: bool) -> Record:
-        """Write a voice; `record.file` is chosen here. Raises Conflict when the name is taken, unless `replace`."""
+        """Write a voice; `record.file` is chosen here. Raises Conflict when the name is taken, unless `replace`, and
+        StorageFailed."""
         record = msgspec.structs.replace(record, file=f"{secrets.token_hex(12)}.flac")
-        with self._writing():
-            old = self.get(record.name)
-            if old is not None and not replace:
-                raise Conflict(
-                    f"there is a voice {old.name!r} already; choose another name or ask to replace it", param="name"
-                )
-            try:
+        try:
+            with self._changing():
+                old = self.get(record.name)
+                if old is not None and not replace:
+                    raise Conflict(
+                        f"there is a voice {old.name!r} already; choose another name or ask to replace it", param="name"
+                    )
                 _write_durably(self.directory / record.file, audio)
                 self._write_sidecar(record)
-            except BaseException:
-                (self.directory / record.file).unlink(missing_ok=True)
-                self._sidecar(record.file).unlink(missing_ok=True)
-                raise
-            if old is not None:
-                self._sidecar(old.file).unlink(missing_ok=True)
-            self._insert(record)
+                self._insert(record)
+        except BaseException:
+            self._remove(record.file)
+            raise
         if old is not None:
-            (self.directory / old.file).unlink(missing_ok=True)
+            self._remove(old.file)
         return record
 
     def rename(self, old: str, new: str) -> Record:
-        """Raises NotFound, and Conflict when `new` is another voice's name."""
-        with self._writing():
+        """Raises NotFound, Conflict when `new` is another voice's name, and StorageFailed."""
+        with self._changing():
             record = self._existing(old)
             other = self.get(new)
             if other is not None and other.file != record.file:
@@ -116,8 +114,8 @@ class Store:
         return renamed
 
     def delete(self, name: str) -> Record:
-        """Raises NotFound."""
-        with self._writing():
+        """Raises NotFound and StorageFailed."""
+        with self._changing():
             record = self._existing(name)
             self._sidecar(record.file).unlink(missing_ok=True)
             self._db.execute("delete from voices where key = ?", (key_of(name),))
@@ -198,6 +196,24 @@ class Store:
     def _write_sidecar(self, record: Record) -> None:
         _write_durably(self._sidecar(record.file), msgspec.json.encode(record))
 
+    def _remove(self, file: str) -> None:
+        """Delete the files of a voice that the index does not name. What cannot be deleted now is when it is opened."""
+        for path in (self._sidecar(file), self.directory / file):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """A transaction whose failure to write is told as such."""
+        try:
+            with self._writing():
+                yield
+        except (OSError, sqlite3.OperationalError) as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            raise StorageFailed(
+                f"the voices in {self.directory} cannot be changed: {reason}; see to the space and the rights there"
+            ) from error
+
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         """A transaction that no other thread or process writes beside, files included."""
@@ -205,10 +221,11 @@ class Store:
             self._db.execute("begin immediate")
             try:
                 yield
+                self._db.execute("commit")
             except BaseException:
-                self._db.execute("rollback")
+                if self._db.in_transaction:  # a full disk may have ended it already
+                    self._db.execute("rollback")
                 raise
-            self._db.execute("commit")
 
 
 def _decode(record: bytes) -> Record:
