@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from editx.audio.clip import Clip
 from editx.audio.join import Joiner
@@ -24,6 +25,7 @@ from editx.voices.library import MAX_TRANSCRIPT_CHARS
 from editx.worker.model import Finished
 
 MAX_SEED = 2**63 - 1
+FinishReason = Literal["stop", "length"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,8 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The outcome of a job. `clip` is what the emitted audio adds up to."""
+    """The outcome of a job. `clip` is what the emitted audio adds up to. `finish_reason`: `length` where the result of
+    a step reached its limit and was cut there."""
 
     clip: Clip
     transcript: str
@@ -115,6 +118,7 @@ class Result:
     seed: int
     timings: Timings
     iterations: tuple[Iteration, ...] = ()
+    finish_reason: FinishReason = "stop"
 
 
 class Studio:
@@ -196,6 +200,7 @@ class _Work:
         self._first_audio: float | None = None
         self._output = _Output(job.tempo, self._audio)
         self._runs_left = 1
+        self._cut = False
 
     def may_run_again(self) -> bool:
         """Whether the work may be given to another worker, once."""
@@ -244,6 +249,7 @@ class _Work:
                 for stage, seconds in item.timings.items():
                     self._stages[stage] = self._stages.get(stage, 0.0) + seconds
             else:
+                self._cut = self._cut or item.cut
                 self._emit(Working(index + 1, total, step.kind, item))
         if not sum(len(chunk.samples) for chunk in chunks):
             raise EngineFault(f"the engine made no sound for {step.kind}; try another seed or a longer recording")
@@ -276,6 +282,7 @@ class _Work:
                 total=time.monotonic() - self._began,
             ),
             iterations=tuple(iterations),
+            finish_reason="length" if self._cut else "stop",
         )
 
 

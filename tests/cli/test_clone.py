@@ -116,3 +116,13 @@ def test_errors_are_json_when_asked(editx: CommandLine):
     assert found["error"]["exit_code"] == 3
     assert "nobody" in found["error"]["message"]
     assert json.dumps(found).isascii()
+
+
+def test_a_result_that_was_cut_is_announced(editx: CommandLine, native_root: Path) -> None:
+    """These weights know no end, and a text as short as this one may have 5.04 s."""
+    clone = ("clone", "Hi.", "--voice", "alloy", "--seed", 1, "--model-path", native_root)
+    made = editx.json(*clone, "-o", "one.wav")
+    assert made["finish_reason"] == ("length" if made["seconds"] == 5.04 else "stop")
+    said = editx(*clone, "-o", "two.wav").stderr
+    assert (b"warning: the result reached its limit" in said) == (made["finish_reason"] == "length")
+    assert editx.json("clone", "Hi.", "--voice", "alloy", "-o", "lite.wav")["finish_reason"] == "stop"

@@ -72,6 +72,18 @@ def test_quantised_variants_answer(native: RunningServer, variant: str) -> None:
     assert len(response.content) > 24_000
 
 
+def test_a_result_that_was_cut_says_so(native: RunningServer, short_wav: bytes) -> None:
+    whole = speak(native, input="Hi.", stream=False)
+    cut = len(whole.content) == 2 * 210 // 5 * 2880  # the least that a text may have
+    assert whole.headers["X-EditX-Finish-Reason"] == ("length" if cut else "stop")
+    events = speak(native, input="Hi.", stream_format="sse").text.split("\n\n")
+    done = json.loads(events[-2].removeprefix("data: "))
+    assert done["editx"]["finish_reason"] == whole.headers["X-EditX-Finish-Reason"]
+    rows = edit(native, short_wav, [{"type": "denoise"}], **{"return": "all"})
+    assert rows.json()["finish_reason"] == rows.headers["X-EditX-Finish-Reason"]
+    assert speak(native, model="lite", stream=False).headers["X-EditX-Finish-Reason"] == "stop"
+
+
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step["type"])
 def test_every_edit_type(native: RunningServer, short_wav: bytes, step: dict[str, object]) -> None:
     response = edit(native, short_wav, [step])

@@ -14,7 +14,7 @@ import time
 import numpy as np
 
 from editx.audio.clip import Clip
-from editx.engines.base import Memory, Progress
+from editx.engines.base import DeviceLost, Memory, Progress
 from editx.errors import InvalidRequest, LoadFailed, NotFound, OutOfMemory
 
 RATE = 24_000
@@ -138,6 +138,10 @@ class Faulty:
     def _raise(self, argument, clip, context):
         yield clip
         raise ValueError("an axis is out of bounds")
+
+    def _lost(self, argument, clip, context):
+        yield clip
+        raise DeviceLost("the device failed for good: an illegal memory access")
 
     def _sysexit(self, argument, clip, context):
         sys.exit(3)

@@ -68,6 +68,14 @@ def test_an_idle_worker_that_dies_is_noticed(load):
     assert "was killed by SIGTERM" in watcher.wait().message
 
 
+def test_a_worker_whose_device_is_lost_ends(load, clip):
+    model = load()
+    watcher = Watcher(model)
+    with pytest.raises(ModelCrashed, match=r"exited with code 70; it last said: .*an illegal memory access$"):
+        list(do(model, "lost", clip))
+    watcher.wait()
+
+
 @BOTH_WAYS
 @pytest.mark.parametrize(
     ("fault", "text"),

@@ -73,6 +73,7 @@ class BatchRun:
             write_whole(self._folder / line.out, made.data)
             outcome: dict[str, Any] = {
                 "status": "ok", "seconds": round(made.seconds, 3), "variant": made.variant, "seed": made.seed,
+                "finish_reason": made.finish_reason,
             }  # fmt: skip
         except Cancelled:
             return None

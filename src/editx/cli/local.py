@@ -46,6 +46,7 @@ class LocalMaker:
                 MadeStep(made.step, encode(made.clip, order.format), made.clip.seconds, made.transcript)
                 for made in result.iterations
             ),
+            finish_reason=result.finish_reason,
         )
 
     def _source(self, order: Order) -> Source:

@@ -46,6 +46,7 @@ def record(made: Made, out: Path, format: str) -> dict[str, Any]:
         "seconds": round(made.seconds, 3),
         "variant": made.variant,
         "seed": made.seed,
+        "finish_reason": made.finish_reason,
         "timings": {name: round(seconds, 3) for name, seconds in made.timings.items()},
     }
 
@@ -56,6 +57,8 @@ def announce(made: Made, out: Path, format: str, *, as_json: bool) -> None:
         print_json(record(made, out, format))
     elif out != STDOUT:
         print(f"{out}  {made.seconds:.2f} s of audio, variant {made.variant}, seed {made.seed}")
+    if made.finish_reason == "length" and not as_json:
+        print("warning: the result reached its limit and was cut there; try another seed", file=sys.stderr)
 
 
 def write(made: Made, out: Path) -> None:

@@ -43,7 +43,8 @@ class MadeStep:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """An audio file, and how it came about. `seconds` is its length, `timings` are seconds by stage.
+    """An audio file, and how it came about. `seconds` is its length, `timings` are seconds by stage; `finish_reason` as
+    in `studio.Result`.
 
     With `Order.keep_iterations`, `steps` holds every step and `data` is that of the last.
     """
@@ -54,6 +55,7 @@ class Made:
     seed: int
     timings: dict[str, float]
     steps: tuple[MadeStep, ...] = ()
+    finish_reason: str = "stop"
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,6 +171,7 @@ def _made(response: httpx.Response) -> Made:
             name: float(duration) / 1e3
             for name, duration in re.findall(r"([\w-]+);dur=([0-9.]+)", header.get("Server-Timing", ""))
         },
+        finish_reason=header.get("X-EditX-Finish-Reason", "stop"),
     )
 
 
@@ -180,7 +181,8 @@ def _made_all(response: httpx.Response) -> Made:
         MadeStep(_step(entry), base64.b64decode(entry["audio"]), entry["seconds"], entry["transcript"])
         for entry in body["data"]
     )
-    return Made(steps[-1].data, steps[-1].seconds, body["variant"], body["seed"], body["timings"], steps)
+    reason = response.headers.get("X-EditX-Finish-Reason", "stop")
+    return Made(steps[-1].data, steps[-1].seconds, body["variant"], body["seed"], body["timings"], steps, reason)
 
 
 def _step(entry: dict[str, Any]) -> Step:

@@ -10,16 +10,23 @@ import msgspec
 
 from editx.audio.clip import Clip
 from editx.cancellation import Cancellation
+from editx.errors import EngineFault
 from editx.recipe import Step
 
 
 class Progress(msgspec.Struct, frozen=True):
     """A sign of life. `stage` is one of loading, preprocessing, generation, decoding; `fraction` is 0 to 1, or None
-    while nobody can know; `seconds` is how much audio of the result exists so far."""
+    while nobody can know; `seconds` is how much audio of the result exists so far. `cut`: the result ends here because
+    it reached its limit, not because the model ended it."""
 
     stage: str
     fraction: float | None = None
     seconds: float = 0.0
+    cut: bool = False
+
+
+class DeviceLost(EngineFault):
+    """The device refuses all further work of this process, which therefore has to end. Never leaves the worker."""
 
 
 class Sampling(msgspec.Struct, frozen=True):
@@ -63,7 +70,8 @@ class Engine(Protocol):
 
         For `Clone`, `clip` is the reference recording and `context.transcript` what it says; for the rest `clip` is
         what is edited. `clip` may have any sample rate. Raises EditXError for what the caller did wrong, `Cancelled`
-        soon after `context.cancellation` is set, anything else for a defect.
+        soon after `context.cancellation` is set, DeviceLost when the process can do no more, anything else for a
+        defect.
         """
         ...
 

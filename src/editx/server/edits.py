@@ -77,6 +77,7 @@ def _all(result: Result, format: Format) -> Response:
     body = EditsBody(
         variant=result.variant,
         seed=result.seed,
+        finish_reason=result.finish_reason,
         timings=replies.rounded(asdict(result.timings)),
         data=[
             IterationBody(

@@ -22,7 +22,7 @@ from editx.studio import Result, Started
 
 log = logging.getLogger("editx.server")
 
-HEADERS = ("X-EditX-Variant", "X-EditX-Seed", "X-EditX-Audio-Seconds", "Server-Timing")
+HEADERS = ("X-EditX-Variant", "X-EditX-Seed", "X-EditX-Audio-Seconds", "X-EditX-Finish-Reason", "Server-Timing")
 """What responses with audio carry besides the request's id."""
 
 AUDIO_CONTENT: dict[str, Any] = {
@@ -44,6 +44,7 @@ def result_headers(result: Result) -> dict[str, str]:
         "X-EditX-Variant": result.variant,
         "X-EditX-Seed": str(result.seed),
         "X-EditX-Audio-Seconds": f"{result.clip.seconds:.3f}",
+        "X-EditX-Finish-Reason": result.finish_reason,
         "Server-Timing": timing,
     }
 
@@ -128,6 +129,7 @@ async def _events(run: Run, format: str) -> AsyncGenerator[bytes]:
         "variant": result.variant,
         "seed": result.seed,
         "audio_seconds": round(result.clip.seconds, 3),
+        "finish_reason": result.finish_reason,
         "timings": rounded(asdict(result.timings)),
     }
     usage = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}

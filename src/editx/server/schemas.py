@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from editx.studio import MAX_SEED
+from editx.studio import MAX_SEED, FinishReason
 
 Format = Literal["mp3", "wav", "flac", "opus", "aac", "pcm"]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
@@ -196,6 +196,7 @@ class EditsBody(BaseModel):
     object: Literal["list"] = "list"
     variant: str
     seed: int
+    finish_reason: FinishReason = Field(description="length: a result reached its limit and was cut there.")
     timings: dict[str, float] = Field(description="Seconds: queue, load, preprocessing, generation, decoding, total.")
     data: list[IterationBody]
 

@@ -15,13 +15,15 @@ from typing import Any
 
 from editx.audio.clip import Clip
 from editx.cancellation import Cancellation
-from editx.engines.base import Context, Engine, OpenEngine, Progress
+from editx.engines.base import Context, DeviceLost, Engine, OpenEngine, Progress
 from editx.errors import EditXError, EngineFault, LoadFailed, ModelUnavailable, OutOfMemory
 from editx.processes import frames
 from editx.processes.child import ORPHANED
 from editx.worker import wire
 from editx.worker.window import Window
 
+UNUSABLE = 70
+"""The exit code of a worker whose device was lost."""
 _MAX_THREADS = 64
 _FAULT_TEXT_CHARS = 300
 
@@ -133,6 +135,10 @@ class _Host:
         try:
             timings = self._work(request)
             reply = wire.Done(order.id, timings, self._engine.memory())
+        except DeviceLost as error:
+            # Whatever is asked next would fail as well; the server starts another worker, and backs off if that fails.
+            traceback.print_exception(error)
+            os._exit(UNUSABLE)
         except BaseException as error:  # the last frame on this thread: whatever it was, the request must end
             reply = wire.Failed.of(order.id, self._error(order, error))
         with self._lock:

@@ -74,6 +74,22 @@ def test_sound_leaves_while_the_language_model_still_generates(engine: StepEngin
     assert any(isinstance(item, Progress) and item.stage == "generation" for item in items[first:])
 
 
+def test_a_result_says_whether_it_was_cut_at_its_limit(engine: StepEngine, short: Clip) -> None:
+    """A clone may have at least 210 tokens, 5 of which are 0.12 s."""
+    reasons = set()
+    for seed in range(12):
+        items = list(engine.run(Clone("Hi."), short, Context("some words", seed)))
+        last = items[-1]
+        assert isinstance(last, Progress)
+        samples = sum(len(item.samples) for item in items if isinstance(item, Clip))
+        assert last.cut == (samples == 210 // 5 * 2880)
+        assert not any(item.cut for item in items[:-1] if isinstance(item, Progress))
+        reasons.add(last.cut)
+        if len(reasons) == 2:
+            return
+    assert reasons == {True}, "these weights never end by themselves within 210 tokens"
+
+
 @pytest.mark.parametrize("variant", ["base", "awq", "bnb"])
 def test_the_same_seed_gives_the_same_samples_after_a_new_load(native_root: Path, short: Clip, variant: str) -> None:
     heard = []

@@ -47,6 +47,11 @@ def resolve(name: str) -> torch.device:
     return device
 
 
+def is_lost(error: BaseException) -> bool:
+    """Whether `error` is one after which CUDA fails whatever this process asks, as an illegal access to memory is."""
+    return isinstance(error, torch.AcceleratorError) and "out of memory" not in str(error)
+
+
 def language_model_dtype(device: torch.device, config: LanguageModelConfig | None = None) -> torch.dtype:
     """The type the language model computes in on `device`; a plain one where no `config` is given."""
     if device.type != "cpu" or (config is not None and config.int4_on_cpu):

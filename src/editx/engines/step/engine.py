@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from editx.audio.clip import Clip
-from editx.engines.base import Context, Memory, Progress
+from editx.engines.base import Context, DeviceLost, Memory, Progress
 from editx.engines.layout import find_files
-from editx.engines.step.devices import resolve
+from editx.engines.step.devices import is_lost, resolve
 from editx.engines.step.lm.batcher import LanguageModel
 from editx.engines.step.lm.generation import Generation
 from editx.engines.step.lm.sampling import SamplingOptions
@@ -55,6 +55,10 @@ class StepEngine:
                 f"the device ran out of memory during {step.kind}; use a shorter recording, a smaller --max-batch or a "
                 f"quantised variant ({str(error).splitlines()[0]})"
             ) from error
+        except torch.AcceleratorError as error:
+            if is_lost(error):
+                raise DeviceLost(f"{self._device} failed for good: {str(error).splitlines()[0]}") from error
+            raise
 
     def memory(self) -> Memory:
         """What torch holds on the GPU, in bytes; nothing elsewhere."""
@@ -103,10 +107,12 @@ class StepEngine:
                     continue
                 sent += len(chunk)
                 yield Clip(chunk.numpy(), self.sample_rate)
-        if generation.finish_reason == "length":
+        cut = generation.finish_reason == "length"
+        if cut:
             log.warning("%s reached its limit of %d tokens and was cut there", step.kind, generation.limit)
         if not sent:
             raise EngineFault(f"the model ended {step.kind} without a sound; try another seed")
+        yield Progress("decoding", 1.0, sent / self.sample_rate, cut)
 
     def _prompt(self, step: Step, context: Context, audio_ids: list[int]) -> tuple[Prompt, int]:
         """What the language model continues, and by how many tokens at most."""

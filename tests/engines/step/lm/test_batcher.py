@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from editx.cancellation import Cancellation
+from editx.engines.base import DeviceLost
 from editx.engines.step.lm.batcher import LanguageModel
 from editx.engines.step.lm.decode import Decoding, StepShape
 from editx.engines.step.lm.generation import Generation
@@ -362,3 +363,24 @@ def test_a_failure_reaches_those_who_are_in_and_the_next_ones_are_served(alone: 
     assert served.wait_idle(WAIT_S)
     assert ids(ask(served, 1)) == alone[1]
     served.close()
+
+
+def test_a_device_that_fails_for_good_is_told_from_a_failure(
+    alone: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = small.model()
+    for text, kind in (("an illegal memory access was encountered", DeviceLost), ("out of memory", EngineFault)):
+        served = LanguageModel(model, max_batch=1, layout=LAYOUT)
+
+        def fails(*args: object, text: str = text) -> Tensor:
+            raise torch.AcceleratorError(f"CUDA error: {text}\nCUDA kernel errors might be reported later")
+
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(model, "step", fails)
+                with pytest.raises(kind, match=text) as caught:
+                    ids(ask(served, 0))
+            assert isinstance(caught.value, DeviceLost) == (kind is DeviceLost)
+            assert ids(ask(served, 0)) == alone[0]
+        finally:
+            served.close()

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 import torch
 
 from editx.cancellation import Cancellation
+from editx.engines.base import DeviceLost
+from editx.engines.step.devices import is_lost
 from editx.engines.step.lm.config import REMEDY
 from editx.engines.step.lm.decode import Decoding, StepShape
 from editx.engines.step.lm.generation import Generation
@@ -341,6 +343,8 @@ def _as_told(error: Exception) -> EditXError:
         told = OutOfMemory(
             "the device ran out of memory while generating; ask for less at once, or for a shorter result"
         )
+    elif is_lost(error):
+        told = DeviceLost(f"the device failed for good: {str(error).splitlines()[0]}")
     else:
         told = EngineFault(f"the language model failed: {error}")
     told.__cause__ = error
