@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
@@ -13,7 +15,7 @@ from typer.exceptions import TyperException
 import editx
 from editx.cli import batch, bench, clone, doctor, edit, models, pull, quantize, serve, synth, voices
 from editx.cli.console import EXIT_CODES, report_error
-from editx.errors import Cancelled, EditXError, InvalidRequest
+from editx.errors import Cancelled, EditXError, InvalidRequest, StorageFailed
 
 
 class _Command(TyperCommand):
@@ -70,8 +72,18 @@ def _root(
         raise typer.Exit(EXIT_CODES[InvalidRequest])
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_REFUSALS = (*_FULL, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
+"""What a system says about the files it was given; every other OSError is a fault of ours."""
+
+
 def main() -> NoReturn:
     """Run the command line of this process, and exit with its code."""
+    if sys.stdout is None:  # it was closed before the start
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it lives as long as the process
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # a terminal that has no character for a word is no reason to fail
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.exit(run(sys.argv[1:]))
 
 
@@ -81,13 +93,31 @@ def run(arguments: Sequence[str]) -> int:
     try:
         _check_text(arguments)
         code = app(list(arguments), prog_name="editx", standalone_mode=False)
+        sys.stdout.flush()
     except EditXError as error:
         return report_error(error, as_json=as_json)
     except TyperException as error:
         return report_error(_usage(error), as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
         return report_error(Cancelled("interrupted"), as_json=as_json)
+    except OSError as error:
+        if error.filename is None and error.errno in (errno.EPIPE, *_FULL):
+            return _unprintable(error)
+        if error.errno not in _REFUSALS:
+            raise
+        return report_error(_refused(error), as_json=as_json)
     return code if isinstance(code, int) else 0
+
+
+def _unprintable(error: OSError) -> int:
+    """The end when stdout takes no more: quietly when its reader has gone, as of `| head`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in its buffer goes there at the exit
+    return 1 if error.errno == errno.EPIPE else report_error(_refused(error), as_json=False)
+
+
+def _refused(error: OSError) -> EditXError:
+    what = f"{os.fsdecode(error.filename)} cannot be used" if error.filename is not None else "cannot write to stdout"
+    return (StorageFailed if error.errno in _FULL else InvalidRequest)(f"{what}: {error.strerror}")
 
 
 def _check_text(arguments: Sequence[str]) -> None:

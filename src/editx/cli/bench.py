@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from editx.cli.console import log_to_stderr, print_json, stdout
-from editx.cli.options import ENGINE_SETTINGS, AsJson, Variant, with_settings
+from editx.cli.options import AsJson, Variant, with_settings
 from editx.cli.waiting import cancellable, showing_stages
 from editx.settings import Settings
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from editx.cli.measuring import Memory, Speed, Table
 
 
-@with_settings((*ENGINE_SETTINGS, "device"))
+@with_settings(
+    ("model_path", "data_dir", "device", "gpu_memory_budget", "stall_timeout", "worker_memory_limit", "log_level")
+)
 def bench(
     settings: Settings,
     variant: Variant = None,

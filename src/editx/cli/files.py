@@ -27,6 +27,8 @@ def choose_format(path: Path, asked: str | None) -> str:
             raise InvalidRequest(f"{asked!r} is no audio format; use one of: {', '.join(FORMATS)}", param="--format")
         return asked
     found = format_of(path)
+    if found is None and path == Path("-"):
+        raise InvalidRequest("stdout has no ending that names an audio format; give --format", param="--format")
     if found is None:
         raise InvalidRequest(
             f"the ending of {path} names no audio format; end it in .{', .'.join(FORMATS)}, or give --format",

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from editx.cli.files import write_whole
-from editx.errors import Cancelled, Conflict, InvalidRequest
+from editx.errors import Cancelled, Conflict, InvalidRequest, StorageFailed
 
 JOURNAL = "results.jsonl"
 CLAIMS = ".results.claims"
@@ -68,13 +68,13 @@ class Journal:
         self._claims.unlink(missing_ok=True)
 
     def add(self, record: dict[str, Any]) -> None:
-        """Write down what became of a line; it is in the file when this returns. Raises InvalidRequest."""
+        """Write down what became of a line; it is in the file when this returns. Raises StorageFailed."""
         self._remember(record)
         try:
             self._file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
             self._file.flush()
         except OSError as error:
-            raise InvalidRequest(f"cannot write {self._path}: {error.strerror}", param="--out") from error
+            raise StorageFailed(f"cannot write {self._path}: {error.strerror}", param="--out") from error
 
     def _remember(self, record: dict[str, Any]) -> None:
         self._done[record["digest"]] = record

@@ -11,7 +11,7 @@ import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -37,11 +37,13 @@ class Connection:
     """
 
     def __init__(self, url: str, key: str | None) -> None:
-        if not re.match(r"https?://\S", url):
+        if not _is_url(url):
             raise InvalidRequest(f"a server is a URL such as http://127.0.0.1:7860, not {url!r}", param="--server")
         self.url = url.rstrip("/")
         # A server may be given several keys in the variable that also names ours; any of them does.
         token = (key or "").replace(",", " ").split()
+        if token and not token[0].isascii():
+            raise InvalidRequest("a key that is sent to a server has ASCII characters only", param="--api-key")
         self._headers = {"Authorization": f"Bearer {token[0]}"} if token else {}
 
     def json(self, method: str, path: str, **request: Any) -> Any:
@@ -81,6 +83,14 @@ class Connection:
         if response.is_error:
             raise _error(response)
         return response
+
+
+def _is_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port out of range, or half an address
+        return False
 
 
 class RemoteMaker:

@@ -15,10 +15,12 @@ def serve(settings: Settings) -> None:
     """
     from editx.cli.console import stderr
     from editx.doctor.variables import unknown_variables
+    from editx.engines.catalog import catalog
     from editx.server import run
     from editx.workshop import open_voices
 
     for name, remedy in unknown_variables().items():  # a misspelt EDITX_API_KEY would leave the server open, silently
         stderr().print(f"warning: there is no setting {name}; {remedy}", soft_wrap=True)
-    open_voices(settings).close()  # a directory that cannot be used is said before anything is started
+    open_voices(settings).close()  # directories that cannot be used are said before anything is started
+    catalog(settings.model_path)
     run.serve(settings)
