@@ -49,7 +49,7 @@ def test_a_killed_zygote_takes_its_children_along_and_is_replaced(zygote):
 
 
 def test_a_zygote_that_hangs_is_killed_and_the_launch_goes_round_it(log):
-    with nothing_left_behind(), Launcher(on_log=log, zygote_timeout=0.5) as launcher:
+    with nothing_left_behind(), Launcher(on_log=log, zygote_timeout=3) as launcher:
         child = launch(launcher, "wait")
         child.socket.recv(1)
         hung = parent_of(child)

@@ -30,8 +30,9 @@ def worker_pid(server: RunningServer) -> int:
 
 
 def metric(server: RunningServer, name: str) -> float:
+    """A counter, of all variants together."""
     text = server.client.get("/metrics").text
-    return float(next((line.rsplit(" ", 1)[1] for line in text.splitlines() if line.startswith(name)), 0))
+    return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
 
 
 def wait_until(
