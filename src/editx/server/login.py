@@ -11,7 +11,6 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from editx.errors import TooLarge
 from editx.ui.words import COOKIE as LANGUAGE_COOKIE
 from editx.ui.words import LANGUAGES, LOCALES, choose, words
 
@@ -81,12 +80,12 @@ button{{background:#0f766e;color:#fff;border:0;border-radius:.4rem;cursor:pointe
 
 
 async def _fields(request: Request) -> dict[str, list[str]]:
-    """The form that was sent. Raises TooLarge: this is open to everybody, and a key is short."""
+    """The form that was sent; empty where it is too long to be one: this is open to everybody, and a key is short."""
     data = bytearray()
     async for piece in request.stream():
-        data += piece
-        if len(data) > MAX_FORM_BYTES:
-            raise TooLarge(f"the form of a login has at most {MAX_FORM_BYTES} bytes", param="body")
+        data += piece[: MAX_FORM_BYTES + 1 - len(data)]
+    if len(data) > MAX_FORM_BYTES:
+        return {}
     try:
         return parse_qs(data.decode("latin-1"), max_num_fields=MAX_FIELDS)
     except ValueError:
