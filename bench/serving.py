@@ -35,19 +35,20 @@ from editx.voices import VoiceLibrary
 TEXT = "One two three."
 BODY = {"model": "lite", "input": TEXT, "voice": "alloy", "response_format": "pcm", "seed": 1, "stream": False}
 MIB = 2**20
+PAIRS = 100
 
 
 def milliseconds(work: Callable[[], object], times: int) -> list[float]:
-    """How long each of `times` runs took, sorted."""
+    """How long each of `times` runs took."""
     taken = []
     for _ in range(times):
         began = time.perf_counter()
         work()
         taken.append((time.perf_counter() - began) * 1e3)
-    return sorted(taken)
+    return taken
 
 
-def engine_directly(times: int) -> list[float]:
+def engine_here() -> Callable[[], None]:
     """The same request, by calling the engine in this process."""
     engine = open_engine("lite", {}, lambda progress: None)
     with tempfile.TemporaryDirectory() as directory, VoiceLibrary(Path(directory)) as library:
@@ -58,18 +59,21 @@ def engine_directly(times: int) -> list[float]:
     def once() -> None:
         assert any(isinstance(item, Clip) for item in list(engine.run(Clone(TEXT), clip, context)))
 
-    milliseconds(once, 5)
-    return milliseconds(once, times)
+    return once
 
 
-def through_the_service(server: RunningServer, times: int) -> list[float]:
-    """The same request, over HTTP."""
-
-    def once() -> None:
-        server.client.post("/v1/audio/speech", json=BODY).raise_for_status()
-
-    milliseconds(once, 5)
-    return milliseconds(once, times)
+def taken_in_turn(
+    one: Callable[[], object], other: Callable[[], object], times: int
+) -> tuple[list[float], list[float]]:
+    """How long each of `times` runs of two things took, in order. They take turns, and begin by turns, so that whatever
+    else the machine does meets both alike: the difference of a pair is what one costs more."""
+    for work in (one, other):
+        milliseconds(work, 5)
+    taken: tuple[list[float], list[float]] = ([], [])
+    for i in range(times):
+        for which in (0, 1) if i % 2 else (1, 0):
+            taken[which].extend(milliseconds((one, other)[which], 1))
+    return taken
 
 
 def requests_per_second(server: RunningServer, clients: int, requests: int) -> float:
@@ -92,7 +96,7 @@ def memory(server: RunningServer) -> float:
 
 
 def percentile(taken: list[float], share: float) -> float:
-    return taken[min(len(taken) - 1, int(share * len(taken)))]
+    return sorted(taken)[min(len(taken) - 1, int(share * len(taken)))]
 
 
 def measure(requests: int) -> list[tuple[str, float, str]]:
@@ -107,14 +111,15 @@ def measure(requests: int) -> list[tuple[str, float, str]]:
             load = server.status()["last_load_seconds"]
             assert isinstance(load, float)
             rows.append(("loading the model into a worker", load * 1e3, "ms"))
-            served = through_the_service(server, 60)
+            direct, served = taken_in_turn(
+                engine_here(), lambda: server.client.post("/v1/audio/speech", json=BODY).raise_for_status(), PAIRS
+            )
+            added = [more - less for less, more in zip(direct, served, strict=True)]
             server.client.post("/api/v1/models/lite/unload").raise_for_status()
-            direct = engine_directly(60)
             for name, share in (("p50", 0.5), ("p99", 0.99)):
                 rows.append((f"engine called directly, {name}", percentile(direct, share), "ms"))
                 rows.append((f"through the service, {name}", percentile(served, share), "ms"))
-                added = percentile(served, share) - percentile(direct, share)
-                rows.append((f"added by the service, {name}", added, "ms"))
+                rows.append((f"added by the service, {name} of {PAIRS} pairs", percentile(added, share), "ms"))
             probes = milliseconds(lambda: server.client.get("/healthz").raise_for_status(), 200)
             rows.append(("GET /healthz, p50", statistics.median(probes), "ms"))
             rows.append(("server memory, model unloaded", memory(server), "MiB"))
