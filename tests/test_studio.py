@@ -95,6 +95,16 @@ def test_a_paralinguistic_step_keeps_the_text_in_one_piece(studio: Studio, sourc
     assert result.transcript.endswith("[Laughter]")
 
 
+def test_what_the_engine_is_told_holds_for_the_whole_text(studio: Studio, source: Source) -> None:
+    """A sentence without kana among Japanese ones is Japanese; a tag in other letters is the tag."""
+    address = "東京都千代田区霞関一丁目二番三号中央合同庁舎第五号館。"
+    spoken = "昨日は友達と映画を見に行きました、とても楽しかったです。"
+    result, _ = run(studio, source, Clone(spoken + address))
+    assert result.transcript == f"{spoken} [Japanese]{address}"
+    result, _ = run(studio, source, Clone("Well [LAUGH] then."))
+    assert result.transcript == "Well [laugh] then."
+
+
 def test_tempo_stretches_the_result_only(studio: Studio, source: Source) -> None:
     plain, _ = run(studio, source, Speed("slower"))
     fast, _ = run(studio, source, Speed("slower"), tempo=2.0, keep_iterations=True)

@@ -13,7 +13,9 @@ from editx.text import (
     estimate_seconds,
     guess_language,
     language_tag,
+    spelled_tags,
     split_sentences,
+    split_speech,
     strip_tags,
     unknown_tags,
     with_language,
@@ -212,6 +214,47 @@ def test_tags_that_nobody_knows_are_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "spelled"),
+    [
+        ("a [laughter] b", "a [Laughter] b"),
+        ("[LAUGH][Cough]", "[laugh][cough]"),
+        ("[Sigh] [sigh] [Uhm] [uhm]", "[Sigh] [sigh] [Uhm] [uhm]"),
+        ("[surprise-Oh] [Clears Throat]", "[Surprise-oh] [clears throat]"),
+        ("[cantonese]你好", "[Cantonese]你好"),
+        ("Press [enter] or [1]", "Press [enter] or [1]"),
+    ],
+)
+def test_tags_are_spelled_as_the_models_know_them(text: str, spelled: str) -> None:
+    assert spelled_tags(text) == spelled
+
+
+def test_every_tag_is_spelled_right_already() -> None:
+    tags = " ".join([*PARALINGUISTIC_TAGS, *LANGUAGE_TAGS])
+    assert spelled_tags(tags) == tags
+
+
+def test_a_sentence_in_kanji_alone_is_japanese_among_japanese() -> None:
+    text = (
+        "昨日は友達と映画を見に行きました、とても楽しかったです。東京都千代田区霞関一丁目二番三号中央合同庁舎第五号館。"
+    )
+    spoken, address = split_speech(text)
+    assert guess_language(spoken) == guess_language(address) == "ja"
+    assert strip_tags(spoken + address) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "这个店的招牌上写着一个日文的の字，大家都觉得很有意思。今天天气很好，我们一起去公园散步吧。",
+        "[Cantonese]今日天氣好好，我哋一齊去公園行下啦。カラオケ都好好玩，大家一齊去啦好唔好呀。",
+        "It ends here, after some words. 东京是一个很大的城市，我们去年去过。",
+    ],
+)
+def test_other_texts_are_split_as_they_are(text: str) -> None:
+    assert split_speech(text) == split_sentences(text)
+
+
+@pytest.mark.parametrize(
     ("text", "language"),
     [
         ("hello", "en"), ("你好 hello", "zh"), ("こんにちは世界", "ja"), ("안녕 世界", "ko"),
@@ -228,7 +271,9 @@ def test_the_script_tells_the_language(text: str, language: str) -> None:
     [
         (None, "你好"), ("auto", "你好"), ("zh-CN", "你好"), ("en_US", "你好"), ("yue", "[Cantonese]你好"),
         ("Cantonese", "[Cantonese]你好"), ("[Sichuanese]", "[Sichuanese]你好"),
-        ("ja-JP", "[Japanese]你好"), ("KO", "[Korean]你好"),
+        ("ja-JP", "[Japanese]你好"), ("KO", "[Korean]你好"), ("zh-Hans-CN", "你好"), ("zh-Hant-HK", "[Cantonese]你好"),
+        ("zh-Hant-MO", "[Cantonese]你好"), ("yue-Hant-HK", "[Cantonese]你好"), ("cmn-Hans-HK", "你好"),
+        ("en-NZ", "你好"), ("en_ZA.UTF-8", "你好"), ("en-001", "你好"), ("ko-Kore-KR", "[Korean]你好"),
     ],
 )  # fmt: skip
 def test_a_language_becomes_its_tag(language: str | None, tagged: str) -> None:
@@ -236,7 +281,8 @@ def test_a_language_becomes_its_tag(language: str | None, tagged: str) -> None:
     assert with_language("[Korean]x", language) == "[Korean]x"
 
 
-def test_a_language_nobody_speaks_is_refused() -> None:
+@pytest.mark.parametrize("language", ["klingon", "de", "de-DE", "fr-CA", "zh-nan-Hant-TW", "sc-IT", "en-"])
+def test_a_language_nobody_speaks_is_refused(language: str) -> None:
     with pytest.raises(InvalidRequest, match="yue") as caught:
-        with_language("hallo", "klingon")
+        with_language("hallo", language)
     assert caught.value.param == "language"

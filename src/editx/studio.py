@@ -20,7 +20,7 @@ from editx.engines.base import Context, Progress, Sampling
 from editx.engines.catalog import VariantSpec, find, first_available
 from editx.errors import EngineFault, InvalidRequest, LoadFailed, ModelCrashed, NotFound, TooLarge
 from editx.recipe import AnyStep, Clone, Paralinguistic, Recipe
-from editx.text import split_sentences, strip_tags
+from editx.text import spelled_tags, split_speech, strip_tags
 from editx.voices.library import MAX_TRANSCRIPT_CHARS
 from editx.worker.model import Finished
 
@@ -324,10 +324,17 @@ def _parts(steps: tuple[AnyStep, ...]) -> list[tuple[AnyStep, ...]]:
     """The chains to run one after the other: a long text to clone is split at sentences, and what follows is applied
     to each part, so that no clip outgrows the model and sound leaves early. A paralinguistic step has the whole text in
     it and keeps everything in one piece."""
-    first, *rest = steps
+    first, *rest = map(_spelled, steps)
     if not isinstance(first, Clone) or any(isinstance(step, Paralinguistic) for step in rest):
-        return [steps]
-    return [(Clone(text), *rest) for text in split_sentences(first.text)]
+        return [(first, *rest)]
+    return [(Clone(text), *rest) for text in split_speech(first.text)]
+
+
+def _spelled(step: AnyStep) -> AnyStep:
+    """The step with the tags of its text as the models know them."""
+    if isinstance(step, Clone | Paralinguistic):
+        return type(step)(spelled_tags(step.text))
+    return step
 
 
 def _joined(clips: Sequence[Clip]) -> Clip:

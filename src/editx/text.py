@@ -23,15 +23,20 @@ _LANGUAGES = {
     "[Japanese]": ("japanese", "ja", "ja-jp", "jp", "jpn"),
     "[Korean]": ("korean", "ko", "ko-kr", "kr", "kor"),
     "": (
-        "", "auto", "mandarin", "chinese", "zh", "zh-cn", "zh-tw", "zh-sg", "zh-hans", "zh-hant", "cmn", "english",
+        "", "auto", "mandarin", "chinese", "zh", "zh-cn", "zh-tw", "zh-sg", "zh-hans", "zh-hant", "zho", "cmn",
+        "english",
         "en", "en-us", "en-gb", "en-au", "en-in", "en-ca", "eng",
     ),
 }  # fmt: skip
 _TAG_OF_LANGUAGE = {name: tag for tag, names in _LANGUAGES.items() for name in names}
-_KNOWN_TAGS = {tag.lower() for tag in (*PARALINGUISTIC_TAGS, *LANGUAGE_TAGS)}
+_LOCALE = re.compile(r"(?P<language>zh|cmn|yue|ja|ko|en)(-[a-z]{4})?(-(?P<region>[a-z]{2}|[0-9]{3}))?([.@].*)?")
+_KNOWN_TAGS = {tag.lower(): tag for tag in (*PARALINGUISTIC_TAGS, *LANGUAGE_TAGS)}
+_MOSTLY_KANA = 0.2
 
 _CJK = r"\u2e80-\u2fdf\u3005-\u3007\u3031-\u3035\u3040-\u30ff\u3100-\u318f\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf" \
     r"\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\uff66-\uff9f\u1100-\u11ff\U00020000-\U0003ffff"  # fmt: skip
+_KANA = r"\u3041-\u309f\u30a1-\u30fa\u31f0-\u31ff\uff66-\uff9f"
+_HAN = r"\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
 _CJK_CHAR = re.compile(f"[{_CJK}]")
 _BRACKETED = re.compile(r"\[[^\[\]\n]{1,40}\]")
 _TAG_LIKE = re.compile(r"\[[A-Za-z][A-Za-z _-]{0,38}\]")
@@ -55,11 +60,14 @@ _SOFT_ABBREVIATIONS = frozenset(("etc", "a.m", "p.m", "inc", "ltd", "co", "corp"
 def with_language(text: str, language: str | None) -> str:
     """`text` with the tag of `language` in front, where that language needs one and the text has none yet.
 
-    `language` is a name or a locale (`Cantonese`, `yue`, `ja-JP`); None and `auto` leave the choice to the script.
-    Raises InvalidRequest for a language that no model speaks.
+    `language` is a name or a locale (`Cantonese`, `yue`, `ja-JP`, `zh-Hant-HK`); None and `auto` leave the choice to
+    the script. Raises InvalidRequest for a language that no model speaks.
     """
     key = (language or "").strip().lower().replace("_", "-").strip("[]")
     tag = _TAG_OF_LANGUAGE.get(key)
+    if tag is None and (found := _LOCALE.fullmatch(key)):
+        cantonese = found["language"] == "zh" and found["region"] in ("hk", "mo")
+        tag = "[Cantonese]" if cantonese else _TAG_OF_LANGUAGE[found["language"]]
     if tag is None:
         raise InvalidRequest(
             f"{language!r} is no language we speak; use auto, zh, en, ja, ko, yue (Cantonese) or sichuanese",
@@ -79,11 +87,11 @@ def guess_language(text: str) -> str:
     if tag := language_tag(text):
         return {"[Sichuanese]": "sichuanese", "[Cantonese]": "yue", "[Japanese]": "ja", "[Korean]": "ko"}[tag]
     words = strip_tags(text)
-    if re.search(r"[\u3041-\u309f\u30a1-\u30fa\u31f0-\u31ff\uff66-\uff9f]", words):
+    if re.search(f"[{_KANA}]", words):
         return "ja"
     if re.search(r"[\u1100-\u11ff\u3130-\u318f\uac00-\ud7af]", words):
         return "ko"
-    return "zh" if re.search(r"[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]", words) else "en"
+    return "zh" if re.search(f"[{_HAN}]", words) else "en"
 
 
 def strip_tags(text: str) -> str:
@@ -95,6 +103,17 @@ def strip_tags(text: str) -> str:
     # A tag between a word and its full stop, or between two CJK characters, leaves no gap.
     bare = re.sub(r" +(?=[,.!?;:，。！？；：、…])", "", bare)
     return re.sub(f"(?<=[{_CJK}，。！？；：、…]) (?=[{_CJK}])", "", bare).strip()
+
+
+def spelled_tags(text: str) -> str:
+    """`text` with its known tags as the models were taught them: `[laughter]` is `[Laughter]`, `[LAUGH]` is `[laugh]`.
+
+    What is spelled right stays, `[Sigh]` and `[sigh]` both; every other bracket too.
+    """
+    spellings = (*PARALINGUISTIC_TAGS, *LANGUAGE_TAGS)
+    return _BRACKETED.sub(
+        lambda found: found[0] if found[0] in spellings else _KNOWN_TAGS.get(found[0].lower(), found[0]), text
+    )
 
 
 def unknown_tags(text: str) -> list[str]:
@@ -132,6 +151,19 @@ def split_sentences(text: str, *, max_seconds: float = PART_SECONDS, max_chars: 
 
 Span = tuple[int, int]
 Fits = Callable[[int, int], bool]
+
+
+def split_speech(text: str) -> list[str]:
+    """`split_sentences`, where the language of the whole holds for every part.
+
+    A sentence of a Japanese text may hold no kana and would be read as Chinese alone: it gets the language's tag.
+    """
+    parts = split_sentences(text)
+    words = strip_tags(text)
+    kana, han = len(re.findall(f"[{_KANA}]", words)), len(re.findall(f"[{_HAN}]", words))
+    if language_tag(text) or not kana or kana < _MOSTLY_KANA * (kana + han):
+        return parts
+    return [f"[Japanese]{part}" if guess_language(part) == "zh" else part for part in parts]
 
 
 def _pieces(body: str, fits: Fits) -> list[Span]:

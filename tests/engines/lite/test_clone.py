@@ -5,6 +5,8 @@ import pytest
 import soxr
 from numpy.typing import NDArray
 
+from editx.audio.clip import Clip
+from editx.engines.base import Context, Progress
 from editx.engines.lite.engine import LiteEngine
 from editx.engines.lite.options import Change
 from editx.engines.lite.plan import plan_change
@@ -164,7 +166,44 @@ def test_silent_or_tiny_reference_says_so(engine: LiteEngine, seconds: float) ->
     assert caught.value.param == "audio"
 
 
-def test_unknown_tags_are_not_read_out(engine: LiteEngine, man: Voice) -> None:
-    plain = run(engine, Clone("Well then, let us begin."), man.clip, man.transcript)
-    tagged = run(engine, Clone("Well then, [some new tag] let us begin."), man.clip, man.transcript)
-    assert len(tagged) == pytest.approx(len(plain), rel=0.12)
+def test_tags_are_not_read_out_and_other_brackets_are(engine: LiteEngine, man: Voice) -> None:
+    plain, tagged, unknown = (
+        len(run(engine, Clone(f"Well then, {tag} let us begin."), man.clip, man.transcript))
+        for tag in ("", "[Laughter]", "[some new word]")
+    )
+    assert tagged == pytest.approx(plain, rel=0.12)
+    assert unknown > 1.3 * plain
+
+
+def test_a_tag_nobody_knows_is_warned_about(engine: LiteEngine, man: Voice, caplog: pytest.LogCaptureFixture) -> None:
+    run(engine, Clone("Well then, [laughter] let us [yodel]."), man.clip, man.transcript)
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["[yodel]"]
+
+
+def test_of_a_long_transcript_the_beginning_is_enough(engine: LiteEngine, man: Voice) -> None:
+    """What is said for it depends on the recording, not on what somebody pastes beside it."""
+
+    def signs_of_life(transcript: str) -> int:
+        items = engine.run(Clone("Hello there."), man.clip, Context(transcript))
+        return sum(item == Progress("preprocessing") for item in items)
+
+    assert signs_of_life(man.transcript) > 0
+    assert signs_of_life("So it went on and on. " * 20_000) <= signs_of_life(man.transcript) + 3
+
+
+def test_a_transcript_said_in_part_tells_the_same_tempo(engine: LiteEngine, woman: Voice) -> None:
+    text = TEXTS["english"]
+    long = clip_of(np.tile(woman.samples, 8))
+    whole = run(engine, Clone(text), woman.clip, woman.transcript)
+    part = run(engine, Clone(text), long, " ".join([woman.transcript] * 8))
+    assert len(part) == pytest.approx(len(whole), rel=0.08)
+
+
+def test_a_long_text_gives_a_sign_of_life_for_every_stretch(engine: LiteEngine, man: Voice) -> None:
+    items = engine.run(Clone("All of it is told in the same breath, " * 50), man.clip, Context(man.transcript))
+    signs = 0
+    for item in items:
+        if isinstance(item, Clip):
+            break
+        signs += item == Progress("preprocessing")
+    assert signs >= 6

@@ -50,13 +50,18 @@ def test_pinyin_lookalikes_in_english_are_english() -> None:
     assert voices("the ma3 model") == ["en-us"]
 
 
-@pytest.mark.parametrize("text", ["", "   ", "!!!", "[Laughter]", "🙂", "[Foo bar] ...", "\0"])
+@pytest.mark.parametrize("text", ["", "   ", "!!!", "[Laughter]", "🙂", "[Cantonese] ...", "\0"])
 def test_nothing_to_speak(text: str) -> None:
     assert runs(text) == []
 
 
 def test_tags_are_no_words() -> None:
-    assert "augh" not in "".join(run.text for run in runs("Well [Laughter] yes [made-up tag] no"))
+    assert "augh" not in "".join(run.text for run in runs("Well [Laughter] yes [laughter] no"))
+
+
+def test_other_brackets_are_words() -> None:
+    assert "Enter" in "".join(run.text for run in runs("Press [Enter] to continue."))
+    assert "hello" in "".join(run.text for run in runs("[[hello]]"))
 
 
 def test_known_kanji_become_kana_and_the_particle_is_spoken_wa() -> None:

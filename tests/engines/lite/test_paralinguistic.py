@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from editx import recipe
+from editx.engines.base import Context, Progress
 from editx.engines.lite.engine import LiteEngine
 from editx.engines.lite.sounds import SOUNDS, make_sound
 from editx.recipe import Paralinguistic
@@ -100,6 +101,24 @@ def test_several_tags_keep_their_order(engine: LiteEngine, woman: Voice) -> None
 def test_unknown_tags_change_nothing(engine: LiteEngine, woman: Voice) -> None:
     result = run(engine, Paralinguistic(f"[Yodelling] {woman.transcript} [Beep boop]"), woman.clip, woman.transcript)
     assert np.array_equal(result, woman.samples)
+
+
+@pytest.mark.parametrize("tag", ["[laughter]", "[LAUGH]", "[Cough]", "[surprise-Oh]"])
+def test_a_tag_in_other_letters_is_the_tag(engine: LiteEngine, woman: Voice, tag: str) -> None:
+    result = run(engine, Paralinguistic(f"{woman.transcript} {tag}"), woman.clip, woman.transcript)
+    assert len(result) > len(woman.samples) + 0.3 * RATE
+
+
+def test_every_piece_between_tags_is_said_once(engine: LiteEngine, woman: Voice) -> None:
+    """Twice the text with twice the tags takes twice the work, not four times; each piece gives a sign of life."""
+
+    def signs_of_life(tags: int) -> int:
+        step = Paralinguistic("It went on and on. [Sigh] " * tags)
+        items = engine.run(step, woman.clip, Context(woman.transcript))
+        return sum(item == Progress("preprocessing") for item in items)
+
+    assert 20 <= signs_of_life(20) <= 25
+    assert signs_of_life(40) <= 2 * signs_of_life(20)
 
 
 def test_chinese_text(engine: LiteEngine, man: Voice) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Generator
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -23,13 +24,28 @@ from editx.engines.lite.sound import (
     speech_spans,
 )
 from editx.errors import InvalidRequest
+from editx.text import estimate_seconds
+
+T = TypeVar("T")
+Speaking = Generator[None, None, T]
+"""Work that takes a moment: it stops after every stretch of speech and returns what it made."""
 
 _FEMALE_FROM_HZ = 165.0
 _FEMALE_VARIANT = "f1"
 _SLOWEST, _FASTEST = 0.7, 1.5
 _LONGEST_PAUSE_S = 0.6
 _UNIT_CHARACTERS = 300
+_HEARD_CHARACTERS = 400
 _DRIFT_ST, _DRIFT_HZ = 0.25, 2.0
+
+
+def finished(work: Speaking[T]) -> T:
+    """What `work` makes, waited for."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return cast(T, end.value)
 
 
 def manner_for(reference: Profile) -> Manner:
@@ -38,16 +54,21 @@ def manner_for(reference: Profile) -> Manner:
     return Manner(variant=_FEMALE_VARIANT if female else "")
 
 
-def speak(text: str, manner: Manner, tick: Callable[[], None] = lambda: None) -> Floats:
-    """Say `text`, each part in its language, with no pause longer than 0.6 s; `tick` is called between parts.
+def speak(text: str, manner: Manner) -> Floats:
+    """Say `text`, each part in its language, with no pause longer than 0.6 s.
 
     Raises InvalidRequest when nothing of the text can be spoken.
     """
+    return finished(speaking(text, manner))
+
+
+def speaking(text: str, manner: Manner) -> Speaking[Floats]:
+    """`speak`, a few hundred characters at a time, to be told of or cancelled between."""
     parts = []
     for run in runs(text):
         for unit in _units(run.text):
-            tick()
             parts.append(speaker().speak(unit, run.voice, manner))
+            yield
     said = np.concatenate(parts) if parts else np.zeros(0)
     power_db = db(frame_power(said)) if len(said) else np.zeros(0)
     spoken = speech_spans(power_db > -50.0, pad_s=0.02, shortest_gap_s=0.05)
@@ -62,16 +83,28 @@ def speak(text: str, manner: Manner, tick: Callable[[], None] = lambda: None) ->
     return np.concatenate([margin, *pieces, margin])
 
 
-def tempo_of(reference: Profile, transcript: str, manner: Manner, tick: Callable[[], None] = lambda: None) -> float:
-    """How fast a reference speaks, as a factor on espeak's default: found by letting espeak say the same words."""
+def spoken_seconds(text: str, manner: Manner) -> Speaking[float]:
+    """How long espeak speaks at `text`, without the pauses; 0 for a text without words."""
     try:
-        said = speak(transcript, manner, tick)
-    except InvalidRequest:  # a transcript without words says nothing about tempo
+        said = yield from speaking(text, manner)
+    except InvalidRequest:
+        return 0.0
+    return float(active_frames(db(frame_power(said))).sum()) / FRAMES_PER_SECOND
+
+
+def tempo_of(reference: Profile, transcript: str, manner: Manner) -> Speaking[float]:
+    """How fast a reference speaks, as a factor on espeak's default: found by letting espeak say the same words.
+
+    Of a long transcript only the beginning is said; the rest is taken to be like it.
+    """
+    if reference.active_s <= 0.5:
         return 1.0
-    seconds = float(active_frames(db(frame_power(said))).sum()) / FRAMES_PER_SECOND
-    return (
-        float(np.clip(seconds / max(reference.active_s, 0.05), _SLOWEST, _FASTEST)) if reference.active_s > 0.5 else 1.0
-    )
+    heard = transcript[:_HEARD_CHARACTERS]
+    seconds = yield from spoken_seconds(heard, manner)
+    if not seconds:  # a transcript without words says nothing about tempo
+        return 1.0
+    seconds *= estimate_seconds(transcript) / estimate_seconds(heard)
+    return float(np.clip(seconds / reference.active_s, _SLOWEST, _FASTEST))
 
 
 def at_tempo(manner: Manner, tempo: float) -> Manner:

@@ -6,9 +6,11 @@ option does, in milliseconds and on any machine; it is no substitute for the mod
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,7 @@ from editx.engines.lite.denoise import denoise
 from editx.engines.lite.espeak import Manner, speaker
 from editx.engines.lite.hum import without_hum
 from editx.engines.lite.options import change_for
-from editx.engines.lite.paralinguistic import insert_sounds
+from editx.engines.lite.paralinguistic import insert_sounds, place_tags
 from editx.engines.lite.plan import plan_change
 from editx.engines.lite.profile import Profile, profile
 from editx.engines.lite.render import render
@@ -29,12 +31,16 @@ from editx.engines.lite.vad import remove_silence
 from editx.engines.lite.world import track_pitch
 from editx.errors import InvalidRequest
 from editx.recipe import Clone, Denoise, Paralinguistic, Step, Vad
+from editx.text import unknown_tags
+
+log = logging.getLogger(__name__)
 
 _CHUNK = RATE // 2
 _SHORTEST = RATE // 20
 _LONGEST_REFERENCE_S = 60
 _PREPARED = 0.1  # share of the work after preprocessing
 
+T = TypeVar("T")
 Work = Iterator[Progress | tuple[Floats, float]]
 
 
@@ -63,6 +69,8 @@ class LiteEngine:
             raise InvalidRequest("the recording is empty; send one with speech in it", param="audio")
         tick = context.cancellation.raise_if_cancelled
         tick()
+        for tag in unknown_tags(step.new_text):
+            log.warning("%s is no tag there is a sound for; it is taken for words", tag)
         yield Progress("preprocessing", 0.0)
         sent = 0
         for item in self._work(step, clip, context):
@@ -92,7 +100,7 @@ class LiteEngine:
         rng = np.random.default_rng(context.seed)
         if isinstance(step, Clone):
             reference, manner = yield from self._hear(clip, context)
-            said = clone.speak(step.text, manner, tick)
+            said = yield from _alive(clone.speaking(step.text, manner), tick)
             f0 = yield from _listen(said, tick)
             yield from render(said, clone.plan_clone(said, f0, reference, rng))
             return
@@ -104,7 +112,8 @@ class LiteEngine:
         elif isinstance(step, Paralinguistic):
             heard = without_hum(x[: _LONGEST_REFERENCE_S * RATE])
             speaker_profile = profile(heard, (yield from _listen(heard, tick)))
-            yield from insert_sounds(x, step.text, speaker_profile, rng, tick)
+            tags = yield from _alive(place_tags(step.text, speaker_profile), tick)
+            yield from insert_sounds(x, tags, speaker_profile, rng)
         elif is_silent(x) or len(x) < _SHORTEST:
             yield np.asarray(x, dtype=np.float64), 1.0
         else:
@@ -142,7 +151,8 @@ def _hear_reference(x: Samples, context: Context) -> Generator[Progress, None, t
     reference = profile(heard, (yield from _listen(heard, tick)))
     manner = clone.manner_for(reference)
     if len(heard) == len(x):  # of a longer recording nobody knows which words were heard
-        manner = clone.at_tempo(manner, clone.tempo_of(reference, context.transcript, manner, tick))
+        tempo = yield from _alive(clone.tempo_of(reference, context.transcript, manner), tick)
+        manner = clone.at_tempo(manner, tempo)
     return reference, manner
 
 
@@ -156,6 +166,17 @@ def _listen(x: NDArray[np.floating], tick: Callable[[], None]) -> Generator[Prog
         done += len(block) * HOP
         yield Progress("preprocessing", _PREPARED * min(done / len(x), 1.0))
     return np.concatenate(blocks)
+
+
+def _alive(work: clone.Speaking[T], tick: Callable[[], None]) -> Generator[Progress, None, T]:
+    """What `work` makes, with a sign of life for every stretch of speech."""
+    while True:
+        tick()
+        try:
+            next(work)
+        except StopIteration as end:
+            return cast(T, end.value)
+        yield Progress("preprocessing")
 
 
 def open_engine(variant: str, options: dict[str, object], report: Callable[[Progress], None]) -> LiteEngine:

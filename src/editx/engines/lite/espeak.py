@@ -1,41 +1,33 @@
-"""espeak-ng through ctypes: text in one language to sound.
+"""espeak-ng, text in one language to sound, in a process of its own.
 
-The library comes with the `espeakng_loader` wheel. It keeps its state in globals, so one lock serves the whole process;
-it gives back the GIL while it speaks, at about a thousandth of real time, so the lock is no bottleneck. Part of that
-state, the phase of its flutter, can be neither read nor set, and would make every take differ from the last: so the
-library is loaded anew for each take, which costs 6 ms with the voice data.
+The library comes with the `espeakng_loader` wheel. It loads another language for a sign it has no word for, and never
+gives back the 60 to 360 KiB which that takes. So it lives in a child process, see `espeak_child`, which makes room for
+a new one after some takes. One lock serves the whole process: espeak speaks at about a thousandth of real time.
 """
 
 from __future__ import annotations
 
-import _ctypes
-import ctypes
+import atexit
+import contextlib
+import struct
+import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import espeakng_loader
 import numpy as np
 import soxr
-from numpy.typing import NDArray
 
+from editx.engines.lite import espeak_child
 from editx.engines.lite.sound import RATE, Floats
-from editx.errors import LoadFailed
+from editx.errors import EngineFault, LoadFailed
 
-_AUDIO_OUTPUT_SYNCHRONOUS = 2
-_INITIALIZE_DONT_EXIT = 0x8000
-_CHARS_UTF8 = 1
-_PARAMETER_RATE = 1
-_OK = 0
 DEFAULT_RATE = 170
 """Words a minute at which espeak speaks when nobody asks for another pace."""
 SLOWEST_RATE, FASTEST_RATE = 90, 400
-
-_SynthCallback = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
-)  # samples (NULL at the end), how many, events; 0 to go on
+_TAKES = 100  # of one child, which may lose 36 MiB over them
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,61 +44,68 @@ class Espeak:
     def __init__(self) -> None:
         """Raises LoadFailed where the library or its data cannot be loaded."""
         self._lock = threading.Lock()
-        self._parts: list[NDArray[np.int16]] = []
-        self._callback = _SynthCallback(self._collect)  # kept, or the library would call freed memory
-        with self._lock, self._fresh():
-            pass
+        self._child: subprocess.Popen[bytes] | None = None
+        self._takes = 0
+        atexit.register(self.close)
+        self.speak("", "en-us")
 
     def speak(self, text: str, voice: str, manner: Manner = Manner()) -> Floats:
         """Speak `text` with the voice of a language ("en-us", "cmn", ...); float64 at `RATE`, empty for no words.
 
         The same words give the same samples. Markup and phoneme notation in the text are taken as text. Raises
-        LoadFailed for a voice the data lacks.
+        LoadFailed for a voice the data lacks, EngineFault where espeak-ng crashes over the text.
         """
-        data = text.replace("\0", " ").encode("utf-8", errors="ignore") + b"\0"
-        name = f"{voice}+{manner.variant}" if manner.variant else voice
-        with self._lock, self._fresh() as (library, rate):
-            if library.espeak_SetVoiceByName(name.encode()) != _OK:
-                raise LoadFailed(f"espeak-ng has no voice {name!r}; reinstall espeakng-loader")
-            pace = int(np.clip(manner.rate, SLOWEST_RATE, FASTEST_RATE))
-            library.espeak_SetParameter(_PARAMETER_RATE, pace, 0)
-            library.espeak_Synth(data, len(data), 0, 0, 0, _CHARS_UTF8, None, None)
-            parts, self._parts = self._parts, []
-        if not parts:
+        words = text.replace("\0", " ").encode("utf-8", errors="ignore")
+        name = (f"{voice}+{manner.variant}" if manner.variant else voice).encode()
+        pace = int(np.clip(manner.rate, SLOWEST_RATE, FASTEST_RATE))
+        with self._lock:
+            rate, said = self._take(struct.pack("<III", pace, len(name), len(words)) + name + words)
+        if not rate:
+            raise LoadFailed(f"{said.decode(errors='replace')}; reinstall espeakng-loader")
+        samples = np.frombuffer(said, dtype=np.int16)
+        if not len(samples):
             return np.zeros(0)
-        return np.asarray(soxr.resample(np.concatenate(parts) / 32768.0, rate, RATE, quality="HQ"))
+        return np.asarray(soxr.resample(samples / 32768.0, rate, RATE, quality="HQ"))
 
-    @contextmanager
-    def _fresh(self) -> Iterator[tuple[ctypes.CDLL, int]]:
-        """A newly loaded library and its sample rate, unloaded afterwards."""
-        try:
-            library = ctypes.CDLL(espeakng_loader.get_library_path())
-        except OSError as error:
-            raise LoadFailed(f"the espeak-ng library cannot be loaded: {error}; reinstall espeakng-loader") from error
-        try:
-            rate = library.espeak_Initialize(
-                _AUDIO_OUTPUT_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), _INITIALIZE_DONT_EXIT
-            )
-            if rate <= 0:
-                raise LoadFailed("espeak-ng does not start: its voice data is missing; reinstall espeakng-loader")
-            library.espeak_SetSynthCallback(self._callback)
-            self._parts = []
-            yield library, rate
-        finally:
-            library.espeak_Terminate()
-            _unload(library)
+    def close(self) -> None:
+        """End the child; the next take starts another."""
+        with self._lock:
+            self._end()
 
-    def _collect(self, samples: ctypes._Pointer[ctypes.c_short], count: int, _events: int) -> int:
-        if samples and count > 0:
-            self._parts.append(np.ctypeslib.as_array(samples, (count,)).copy())
-        return 0
+    def _take(self, request: bytes) -> tuple[int, bytes]:
+        """The reply to a request. A child that has gone in the meantime is replaced once."""
+        for _ in range(2):
+            child = self._ready()
+            assert child.stdin is not None
+            assert child.stdout is not None
+            try:
+                child.stdin.write(request)
+                child.stdin.flush()
+                rate, size = struct.unpack("<II", espeak_child.read(child.stdout, 8))
+                return rate, espeak_child.read(child.stdout, size)
+            except (OSError, EOFError):
+                self._end()
+        raise EngineFault("espeak-ng ended twice while it spoke this text; change the text")
 
+    def _ready(self) -> subprocess.Popen[bytes]:
+        if self._takes >= _TAKES:
+            self._end()
+        if self._child is None:
+            command = [
+                sys.executable, "-I", "-S", str(Path(espeak_child.__file__)),
+                espeakng_loader.get_library_path(), espeakng_loader.get_data_path(),
+            ]  # fmt: skip
+            self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self._takes = 0
+        self._takes += 1
+        return self._child
 
-def _unload(library: ctypes.CDLL) -> None:
-    if sys.platform == "win32":
-        _ctypes.FreeLibrary(library._handle)
-    else:
-        _ctypes.dlclose(library._handle)
+    def _end(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()  # it has nothing to lose
+            with contextlib.suppress(BrokenPipeError), child:  # closes its pipes and waits for its end
+                pass
 
 
 _loading = threading.Lock()

@@ -11,6 +11,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from editx.engines.lite.kanji import to_kana
+from editx.text import strip_tags
 
 MANDARIN, CANTONESE, ENGLISH, JAPANESE, KOREAN = "cmn", "yue", "en-us", "ja", "ko"
 """Languages by the name of their espeak-ng voice."""
@@ -18,7 +19,6 @@ MANDARIN, CANTONESE, ENGLISH, JAPANESE, KOREAN = "cmn", "yue", "en-us", "ja", "k
 LANGUAGE_TAGS = {"sichuanese": MANDARIN, "cantonese": CANTONESE, "japanese": JAPANESE, "korean": KOREAN}
 
 _LEADING_TAG = re.compile(r"\s*\[(sichuanese|cantonese|japanese|korean)\]", re.IGNORECASE)
-_TAG = re.compile(r"\[[A-Za-z][A-Za-z _-]{0,40}\]")
 _HAN = r"\u2e80-\u2fdf\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _KANA = r"\u3041-\u309f\u30a0-\u30ff\u31f0-\u31ff\uff66-\uff9f"
 _HANGUL = r"\u1100-\u11ff\u3130-\u318f\uac00-\ud7af"
@@ -43,11 +43,6 @@ class Run:
     voice: str
 
 
-def without_tags(text: str) -> str:
-    """The text without `[tags]`, which are instructions and no words."""
-    return _TAG.sub(" ", text)
-
-
 def runs(text: str) -> list[Run]:
     """Split a text into runs of one language each, in order; empty when it holds nothing that can be spoken.
 
@@ -58,7 +53,7 @@ def runs(text: str) -> list[Run]:
     """
     tag = _LEADING_TAG.match(text)
     tagged = LANGUAGE_TAGS[tag.group(1).lower()] if tag else None
-    text = unicodedata.normalize("NFKC", without_tags(text))
+    text = unicodedata.normalize("NFKC", strip_tags(text))
     japanese = tagged == JAPANESE or (tagged is None and re.search(f"[{_KANA}]", text) is not None)
     if japanese:
         text = to_kana(text)

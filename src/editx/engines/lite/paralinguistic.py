@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from editx.engines.lite.clone import manner_for, speak
-from editx.engines.lite.language import without_tags
+from editx.engines.lite.clone import Speaking, manner_for, spoken_seconds
 from editx.engines.lite.profile import Profile
 from editx.engines.lite.sound import (
     FRAMES_PER_SECOND,
@@ -25,7 +24,7 @@ from editx.engines.lite.sound import (
     speech_spans,
 )
 from editx.engines.lite.sounds import SOUNDS, make_sound
-from editx.errors import InvalidRequest
+from editx.text import guess_language, language_tag, spelled_tags
 
 _TAG = re.compile("|".join(re.escape(tag) for tag in SOUNDS))
 _SEARCH_S = 0.3
@@ -43,26 +42,26 @@ class Placed:
     share: float
 
 
-def place_tags(text: str, speaker: Profile, tick: Callable[[], None] = lambda: None) -> list[Placed]:
+def place_tags(text: str, speaker: Profile) -> Speaking[list[Placed]]:
     """Where each known tag stands among the words, by how long espeak takes for the words before it.
 
-    Tags nobody knows are left out and are no words.
+    Tags nobody knows are words.
     """
     manner = manner_for(speaker)
-
-    def seconds(words: str) -> float:
-        try:
-            said = speak(without_tags(words), manner, tick)
-        except InvalidRequest:  # no words there
-            return 0.0
-        return float(active_frames(db(frame_power(said))).sum())
-
+    text = spelled_tags(text)
     found = list(_TAG.finditer(text))
     if not found:
         return []
-    total = seconds(text)
+    # a piece alone may not show which language the text is in
+    language = language_tag(text) or ("[Japanese]" if guess_language(text) == "ja" else "")
+    edges = [0, *(edge for match in found for edge in match.span()), len(text)]
+    seconds = []
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        seconds.append((yield from spoken_seconds(language + text[start:stop], manner)))
+    until = np.cumsum(seconds)
     return [
-        Placed(match.group(), min(seconds(text[: match.start()]) / total, 1.0) if total else 1.0) for match in found
+        Placed(match.group(), float(before / until[-1]) if until[-1] else 1.0)
+        for match, before in zip(found, until, strict=False)
     ]
 
 
@@ -84,12 +83,11 @@ def place_in_sound(share: float, speech: Mask, power_db: Floats) -> int:
 
 def insert_sounds(
     x: NDArray[np.floating],
-    text: str,
+    tags: list[Placed],
     speaker: Profile,
     rng: np.random.Generator,
-    tick: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Floats, float]]:
-    """`x` with a sound for every known tag of `text`, each piece with the share of work done.
+    """`x` with a sound for every one of `tags`, each piece with the share of work done.
 
     What was recorded stays as it is but for 5 ms at each cut.
     """
@@ -97,7 +95,7 @@ def insert_sounds(
     speech = np.zeros(len(power_db), dtype=bool)
     for start, stop in speech_spans(active_frames(power_db), pad_s=0.0, shortest_gap_s=0.06):
         speech[start:stop] = True
-    places = [(place_in_sound(p.share, speech, power_db) * HOP, p.tag) for p in place_tags(text, speaker, tick)]
+    places = [(place_in_sound(p.share, speech, power_db) * HOP, p.tag) for p in tags]
     median = speaker.median_hz or _UNKNOWN_MEDIAN_HZ
     body = float(np.clip((median / 110.0) ** 0.25, 0.92, 1.25))
     rise = (np.arange(_FADE) + 0.5) / _FADE
