@@ -211,6 +211,8 @@ def test_what_is_no_voice_is_refused(library: VoiceLibrary) -> None:
     for silent in (np.zeros(72_000, np.float32), np.zeros(0, np.float32), np.full(72_000, 1e-4, np.float32)):
         with pytest.raises(InvalidRequest, match="silent"):
             library.add("a", Clip(silent, 24_000), "words")
+    with pytest.raises(InvalidRequest, match="give at least"):
+        library.add("a", Clip(np.full(240, 0.5, np.float32), 24_000), "words")
 
 
 def test_warnings_stay_with_the_voice(tmp_path: Path, builtin: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from editx.audio.clip import Clip
 from editx.errors import InvalidRequest
 
+SHORTEST_SECONDS = 0.1
 MIN_SECONDS = 3.0
 MAX_SECONDS = 30.0
 _SILENT_PEAK = 1e-3
@@ -78,12 +79,18 @@ def findings(clip: Clip) -> list[Finding]:
 
 
 def refuse_silence(clip: Clip, *, param: str = "file") -> None:
-    """Raises InvalidRequest for a clip in which nothing can be heard."""
+    """Raises InvalidRequest for a clip in which nothing can be heard, or that is shorter than any engine takes."""
     peak = float(np.max(np.abs(clip.samples))) if len(clip.samples) else 0.0
     if peak < _SILENT_PEAK:
         raise InvalidRequest(
             f"the recording is silent: its peak is {peak:.5f} of full scale; a voice needs {MIN_SECONDS:g} to "
             f"{MAX_SECONDS:g} s of clear speech",
+            param=param,
+        )
+    if clip.seconds < SHORTEST_SECONDS:
+        raise InvalidRequest(
+            f"the recording is {clip.seconds:.3f} s long; give at least {SHORTEST_SECONDS} s, better "
+            f"{MIN_SECONDS:g} to {MAX_SECONDS:g} s",
             param=param,
         )
 
