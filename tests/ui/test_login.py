@@ -66,6 +66,19 @@ def test_the_form_speaks_the_language_asked_for(visit: Callable[..., Visit], gua
     assert page.locator("html").get_attribute("lang") == "zh-CN"
 
 
+def test_the_form_can_be_switched_to_the_other_language(visit: Callable[..., Visit], guarded: RunningServer) -> None:
+    visited = visit(guarded)
+    visited.expected += ["401"]
+    page = visited.page
+    page.get_by_label("API key").fill("wrong")
+    page.keyboard.press("Enter")
+    page.get_by_role("alert").wait_for()
+    page.get_by_role("link", name="中文").click()
+    page.get_by_label("API 密钥").fill("second")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("tab", name="克隆")).to_be_visible()
+
+
 def test_without_a_key_there_is_no_way_out(visit: Callable[..., Visit], site: RunningServer) -> None:
     assert visit(site).page.get_by_role("button", name="Log out").count() == 0
 

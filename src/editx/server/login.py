@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from editx.ui.words import COOKIE as LANGUAGE_COOKIE
-from editx.ui.words import LANGUAGES, LOCALES, choose, words
+from editx.ui.words import LANGUAGES, LOCALES, NAMES, choose, words
 
 COOKIE = "editx_key"
 PATH, LEAVE_PATH = "/login", "/logout"
@@ -71,10 +71,10 @@ def form(request: Request, *, wrong: bool = False) -> HTMLResponse:
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:24rem;margin:20vh auto;padding:0 1rem}}
 label,input,button{{display:block;width:100%;box-sizing:border-box;font:inherit;margin:.25rem 0}}
 input,button{{padding:.6rem;margin-bottom:1rem}}
-button{{background:#0f766e;color:#fff;border:0;border-radius:.4rem;cursor:pointer}}</style></head><body><main><h1>EditX</h1><p>{text["title"]}</p>{complaint}
+a{{color:inherit;margin-right:1rem}}button{{background:#0f766e;color:#fff;border:0;border-radius:.4rem;cursor:pointer}}</style></head><body><main><h1>EditX</h1><p>{text["title"]}</p>{complaint}
 <form method="post" action="login{_language(request)}"><label for="key">{text["key"]}</label>
 <input id="key" name="key" type="password" autocomplete="current-password" required autofocus>
-<button>{text["enter"]}</button></form></main></body></html>"""
+<button>{text["enter"]}</button></form>{_languages(language)}</main></body></html>"""
     policy = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
     return HTMLResponse(body, 401, headers={"Content-Security-Policy": policy, "Cache-Control": "no-store"})
 
@@ -90,6 +90,16 @@ async def _fields(request: Request) -> dict[str, list[str]]:
         return parse_qs(data.decode("latin-1"), max_num_fields=MAX_FIELDS)
     except ValueError:
         return {}
+
+
+def _languages(now: str) -> str:
+    """The form in each language, as links."""
+    current = {now: ' aria-current="true"'}
+    links = (
+        f'<a href="./?lang={each}" hreflang="{each}" lang="{LOCALES[each]}"{current.get(each, "")}>{NAMES[each]}</a>'
+        for each in LANGUAGES
+    )
+    return f'<nav aria-label="{escape(words(now)["page.language"])}">{" ".join(links)}</nav>'
 
 
 def _to_the_page(request: Request) -> RedirectResponse:
