@@ -125,6 +125,9 @@ def test_examples_stand_where_nothing_is_filled_in(page: Page) -> None:
     assert "Hello from EditX." in shown["curl"]
     page.get_by_label("Edit", exact=True).check()
     expect(page.locator("#api-calls code").last).to_contain_text("editx edit recording.wav")
+    page.get_by_role("tab", name="Edit", exact=True).click()
+    page.locator("#edit-kind").get_by_label("Laughs and sighs").check()
+    assert "Hello from EditX. [Laughter]" in calls(page)["curl"]
 
 
 def test_sampling_is_left_out_where_there_is_no_flag_and_a_wrong_number_is_said(page: Page) -> None:

@@ -108,6 +108,27 @@ def test_what_does_not_fit_is_said_in_a_sentence(page: Page, text: str, seed: st
     expect(page.locator("#clone-player")).not_to_contain_text("Traceback")
 
 
+def test_who_speaks_is_said_as_it_is_now(visit: Callable[..., Visit], tmp_path: Path, native_root: Path) -> None:
+    """The banner and the marks in the list of variants change with the weights, without a restart."""
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    with running_server(tmp_path, "--model-path", str(weights)) as server:
+        visited = visit(server)
+        page = visited.page
+        expect(page.locator(".editx-banner")).to_be_visible()
+        page.get_by_text("Advanced").first.click()
+        page.get_by_label("Variant").first.click()
+        expect(page.get_by_role("option", name="base (not available)")).to_be_visible()
+        for path in native_root.iterdir():
+            (weights / path.name).symlink_to(path)
+        page.reload()
+        page.get_by_text("Advanced").first.click()
+        page.get_by_label("Variant").first.click()
+        expect(page.get_by_role("option", name="base", exact=True)).to_be_visible()
+        expect(page.locator(".editx-banner")).to_have_count(0)
+        visited.close()
+
+
 def test_two_tabs_share_one_worker(visit: Callable[..., Visit], site: RunningServer) -> None:
     first, second = visit(site).page, visit(site).page
     for page in (first, second):

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import pyworld
@@ -262,6 +263,50 @@ def test_options_appear_for_the_chosen_kind_and_tags_go_where_the_cursor_is(
     expect(page.get_by_label("What is said in it")).to_have_value("Well,[chuckle] yes that was fun.")
 
 
+def test_sounds_need_words_and_words_need_sounds(page: Page, recording: Path, speech: tuple[Clip, str]) -> None:
+    start(page, recording, speech[1])
+    kind(page, "Laughs and sighs")
+    text = page.get_by_label("Words with sounds in them")
+    expect(text).to_have_value(speech[1])
+    for written, said in {
+        speech[1]: "at least one sound",
+        "Hello [Nonsense] there.": "at least one sound",
+        "[Laughter] ...": "Write the words",
+    }.items():
+        text.fill(written)
+        page.locator("#edit-apply").click()
+        expect(page.locator("#edit-player .editx-status")).to_contain_text(said)
+    expect(page.locator("#edit-cards li")).to_have_count(1)
+
+
+@pytest.mark.parametrize("name", ["speech.webm", "speech.mp4"])
+def test_what_recorders_call_a_video_is_taken_too(page: Page, recording: Path, tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    codec = {"webm": "libopus", "mp4": "aac"}[file.suffix[1:]]
+    with av.open(str(recording)) as source, av.open(str(file), "w") as target:
+        sound = target.add_stream(codec, rate=48000)
+        resampler = av.AudioResampler(format=sound.codec_context.format, layout="mono", rate=48000)
+        sound.codec_context.layout = "mono"
+        for frame in source.decode(audio=0):
+            for piece in resampler.resample(frame):
+                target.mux(sound.encode(piece))
+        target.mux(sound.encode(None))
+    edit_tab(page)
+    give(page, file)
+    expect(card(page, 0)).to_be_visible()
+
+
+def test_a_page_without_microphone_says_so(page: Page) -> None:
+    edit_tab(page)
+    said = page.locator("[role=tabpanel]:visible").get_by_text("a browser gives it only")
+    expect(said).to_be_hidden()
+    page.add_init_script("Object.defineProperty(navigator, 'mediaDevices', {get: () => undefined})")
+    page.reload()
+    edit_tab(page)
+    expect(said).to_be_visible()
+    expect(page.locator("[role=tabpanel]:visible").get_by_role("button", name=re.compile("Record"))).to_have_count(0)
+
+
 def test_cancel_keeps_the_chain_and_what_is_made_elsewhere(
     page: Page, site: RunningServer, tmp_path: Path, speech: tuple[Clip, str]
 ) -> None:
@@ -343,4 +388,4 @@ def test_the_last_clone_is_edited_and_cleared_cards_are_missed(page: Page) -> No
     expect(twin.locator("#edit-cards")).to_contain_text("Give a recording, or clone a voice")
     page.reload()
     edit_tab(page)
-    expect(page.locator("#edit-cards")).to_contain_text("The cards of this tab are there no more")
+    expect(page.locator("#edit-cards")).to_contain_text("The cards of this tab are no longer there")

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from editx.ui.uploads import bound
 from tests.running import RunningServer
 
 
@@ -54,3 +55,15 @@ def test_what_was_uploaded_is_read(site: RunningServer, recording: Path) -> None
     assert [
         card["number"] for value in said["output"]["data"] if isinstance(value, dict) for card in value.get("cards", [])
     ]
+
+
+def test_the_oldest_uploads_go_when_they_are_too_many(tmp_path: Path) -> None:
+    for number in range(4):
+        file = tmp_path / f"{number}" / "x.wav"
+        file.parent.mkdir()
+        file.write_bytes(bytes(100))
+        os.utime(file, (number, number))
+    bound(tmp_path, 250)
+    assert sorted(path.parent.name for path in tmp_path.rglob("*.wav")) == ["2", "3"]
+    bound(tmp_path, 0)
+    assert [path.parent.name for path in tmp_path.rglob("*.wav")] == ["3"], "the latest is about to be read"

@@ -109,6 +109,8 @@ def of_desk(desk: Desk, chosen: int, form: EditForm, words: Words) -> list[Call]
     """
     chain = desk.chain(chosen) if 0 <= chosen < len(desk.cards) else ()
     if len(chain) < 2:
+        if form.kind == "paralinguistic" and not form.text.strip():
+            form = replace(form, text=words["api.tagged"])
         return [
             Call(
                 steps=form.steps(),

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.events import Dependency
 
 from editx.errors import EditXError, InvalidRequest, MissingTranscript
 from editx.recipe import EMOTIONS, STYLES, AnyStep, Clone, Emotion, Recipe, Source, Style
@@ -15,7 +16,7 @@ from editx.studio import Job
 from editx.text import with_language
 from editx.ui import controls
 from editx.ui.parts import Parts
-from editx.ui.takes import Take, failed, perform
+from editx.ui.takes import failed, perform
 from editx.ui.words import Words
 
 LANGUAGES = ("auto", "mandarin", "english", "sichuanese", "cantonese", "japanese", "korean")
@@ -25,15 +26,17 @@ PLACE = "clone"
 
 @dataclass(frozen=True, slots=True)
 class CloneTab:
-    """What other tabs need of this one: its inputs in the order of `CloneForm`, its player, the last take,
-    and the button that edits it."""
+    """What other tabs need of this one: its inputs in the order of `CloneForm`, its player, the last take, the button
+    that edits it, and the event after which the form holds what it held before a reload."""
 
     item: gr.Tab
     inputs: list[Component]
     voice: gr.Dropdown
+    variant: Component
     player: gr.HTML
     take: gr.State
     edit: gr.Button
+    kept: Dependency
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class CloneForm:
         return tuple(steps)
 
 
-def tab(parts: Parts, words: Words) -> CloneTab:
+def tab(parts: Parts, words: Words, blocks: gr.Blocks) -> CloneTab:
     """Build the tab."""
     with gr.Tab(words["page.clone"], id="clone") as item, gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
@@ -99,32 +102,28 @@ def tab(parts: Parts, words: Words) -> CloneTab:
                 generate = gr.Button(
                     words["clone.generate"], variant="primary", elem_id="clone-generate", min_width=120
                 )
-                cancel = gr.Button(words["clone.cancel"], elem_id="clone-cancel", interactive=False, min_width=120)
-        with gr.Column(scale=4, min_width=320):
+                cancel = gr.Button(words["clone.cancel"], elem_id="clone-cancel", min_width=120)
+        with gr.Column(scale=4, min_width=320, elem_classes="editx-beside"):
             player = controls.player(words, "clone-player")
             take = gr.State(None)
-            edit = gr.Button(words["clone.edit"], elem_id="clone-edit", interactive=False, min_width=120)
+            edit = gr.Button(words["clone.edit"], elem_id="clone-edit", min_width=120)
     inputs: list[Component] = [
         source, voice, reference, transcript, text, language, emotion, style, *advanced
     ]  # fmt: skip
 
     async def speak(request: gr.Request, *values: Any) -> AsyncIterator[tuple[Any, ...]]:
         form = CloneForm(*(controls.typed(value) for value in values))
-        free, busy = gr.update(interactive=True), gr.update(interactive=False)
         if missing := _missing(form):
-            yield {"state": "failed", "message": words[f"error.{missing}"]}, None, free, busy, busy
+            yield {"state": "failed", "message": words[f"error.{missing}"]}, None
             return
-        yield {"state": "queued", "position": 0}, None, busy, free, busy
+        yield {"state": "queued", "position": 0}, None
         try:
             made = await parts.runner.read(lambda _: job(parts, form))
         except EditXError as error:
-            yield failed(words, error), None, free, busy, busy
+            yield failed(words, error), None
             return
-        last = Take({})
         async for now in perform(parts, words, str(request.session_hash), made, PLACE):
-            last = now
-            yield now.value, now, gr.skip(), gr.skip(), gr.skip()
-        yield gr.skip(), last, free, busy, free if last.sound else busy
+            yield now.value, now
 
     def stop(request: gr.Request) -> None:
         parts.running.cancel(str(request.session_hash), "cancelled on the page", PLACE)
@@ -133,9 +132,11 @@ def tab(parts: Parts, words: Words) -> CloneTab:
         return gr.update(visible=chosen == LIBRARY), gr.update(visible=chosen == RECORDING)
 
     source.change(show, source, [voice, recorded], queue=False, show_progress="hidden")
-    generate.click(speak, inputs, [player, take, generate, cancel, edit], show_progress="hidden")
+    generate.click(speak, inputs, [player, take], show_progress="hidden")
     cancel.click(stop, queue=False, show_progress="hidden")
-    return CloneTab(item, inputs, voice, player, take, edit)
+    controls.keep("clone", inputs, generate)
+    kept = blocks.load(None, inputs, inputs, js="(...values) => EditX.kept('clone', values)", queue=False)
+    return CloneTab(item, inputs, voice, advanced[0], player, take, edit, kept)
 
 
 def job(parts: Parts, form: CloneForm) -> Job:

@@ -15,7 +15,8 @@ from editx.ui.words import Words
 
 def recording(words: Words, label: str, hint: str) -> gr.Audio:
     """A recording by file or microphone; handlers get the path of the file."""
-    gr.HTML(f'<p class="editx-hint">{hint}</p>', js_on_load=None)
+    silent = f'<p class="editx-hint editx-no-microphone" hidden>{words["page.no_microphone"]}</p>'
+    gr.HTML(f'<p class="editx-hint">{hint}</p>{silent}', js_on_load=None)
     return gr.Audio(label=label, type="filepath", sources=["upload", "microphone"], buttons=[])
 
 
@@ -29,8 +30,9 @@ def advanced(parts: Parts, words: Words) -> list[Component]:
     """Variant, seed, temperature, top k and top p, folded away; empty means the default."""
     with gr.Accordion(words["clone.advanced"], open=False):
         with gr.Row():
-            variants = [(words["clone.variant_auto"], ""), *((v.name, v.name) for v in parts.studio.backend.catalog())]
-            variant = gr.Dropdown(variants, value="", label=words["clone.variant"], filterable=False, min_width=140)
+            variant = gr.Dropdown(
+                variants(parts, words), value="", label=words["clone.variant"], filterable=False, min_width=140
+            )
             seed = gr.Textbox(label=words["clone.seed"], info=words["clone.seed_hint"], max_lines=1, min_width=140)
         with gr.Row():
             numbers = [
@@ -39,6 +41,30 @@ def advanced(parts: Parts, words: Words) -> list[Component]:
             ]
         gr.HTML(f'<p class="editx-hint">{words["clone.sampling_hint"]}</p>', js_on_load=None)
     return [variant, seed, *numbers]
+
+
+def variants(parts: Parts, words: Words) -> list[tuple[str, str]]:
+    """What can be chosen as a variant, those that cannot be loaded now marked as such."""
+    named = [
+        (spec.name if spec.available else words("clone.unavailable", name=spec.name), spec.name)
+        for spec in parts.studio.backend.catalog()
+    ]
+    return [(words["clone.variant_auto"], ""), *named]
+
+
+def keep(tab: str, inputs: list[Component], button: gr.Button, beside: Sequence[Component] = ()) -> None:
+    """Let the visitor's browser keep what is filled in, after the values of `beside`, at every change and when `button`
+    is pressed; see keep.js."""
+    gr.on(
+        [*(each.change for each in inputs), button.click],  # type: ignore[attr-defined]
+        None,
+        [*beside, *inputs],
+        None,
+        js=f"(...values) => {{ EditX.keep({tab!r}, values); return []; }}",
+        queue=False,
+        show_progress="hidden",
+        trigger_mode="always_last",
+    )
 
 
 def player(words: Words, elem_id: str) -> gr.HTML:

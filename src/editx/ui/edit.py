@@ -23,6 +23,7 @@ from editx.recipe import (
     step_record,
 )  # fmt: skip
 from editx.studio import Job
+from editx.text import strip_tags
 from editx.ui import controls
 from editx.ui.archive import file_name
 from editx.ui.clone import CloneTab
@@ -42,6 +43,7 @@ class EditTab:
 
     item: gr.Tab
     inputs: list[Component]
+    variant: Component
     desk: gr.Textbox
     chosen: gr.Number
 
@@ -110,7 +112,7 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, tabs: gr.Tabs, clone: Clo
                     apply = gr.Button(
                         words["edit.apply"], variant="primary", elem_id="edit-apply", min_width=120, scale=2
                     )
-                    cancel = gr.Button(words["clone.cancel"], elem_id="edit-cancel", interactive=False, min_width=120)
+                    cancel = gr.Button(words["clone.cancel"], elem_id="edit-cancel", min_width=120)
                 player = controls.player(words, "edit-player")
         cards = gr.HTML(
             {"desk": "", "cards": [], "chosen": 0},
@@ -123,11 +125,11 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, tabs: gr.Tabs, clone: Clo
     text = options[-1]
     laid: list[Component] = [cards, chosen, transcript, text, apply]
 
-    def lay_out(id: str, now: Desk, **button: Any) -> tuple[Any, ...]:
+    def lay_out(id: str, now: Desk) -> tuple[Any, ...]:
         """Values of `laid`."""
         said = now.card.transcript if now.card else ""
         label = words("edit.apply_to", number=now.chosen) if now.cards else words["edit.apply"]
-        return shown(id, now), now.chosen, said, said, gr.update(value=label, **button)
+        return shown(id, now), now.chosen, said, said, label
 
     def restore(id: str) -> tuple[Any, ...]:
         return id, *lay_out(id, parts.desks.get(id))
@@ -142,13 +144,14 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, tabs: gr.Tabs, clone: Clo
         return {"state": "empty"}, gr.skip(), *lay_out(id, now)
 
     def take_over(id: str, take: Take | None) -> tuple[Any, ...]:
-        if take is None or take.sound is None or take.result is None:
-            return (gr.skip(),) * (2 + len(laid))
+        untouched = (gr.skip(),) * len(laid)
+        if take is None or take.sound is None or take.result is None:  # made before the server was restarted
+            return gr.Tabs(selected="edit"), {"state": "failed", "message": words["error.no_result"]}, *untouched
         try:
             parts.desks.check_room(id)
             now = parts.desks.lay(id, take.sound, take.result.transcript, CLONE)
         except EditXError as error:
-            return gr.Tabs(selected="edit"), failed(words, error), *(gr.skip() for _ in laid)
+            return gr.Tabs(selected="edit"), failed(words, error), *untouched
         return gr.Tabs(selected="edit"), {"state": "empty"}, *lay_out(id, now)
 
     def transcribe(id: str, number: int, said: str | None, written: str | None) -> tuple[Any, Any]:
@@ -171,15 +174,13 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, tabs: gr.Tabs, clone: Clo
 
     async def edit(request: gr.Request, id: str, number: int, *values: Any) -> AsyncIterator[tuple[Any, ...]]:
         form = EditForm(*(controls.typed(value) for value in values))
-        as_it_was = (gr.skip(),) * (len(laid) - 1)
-        free = (*as_it_was, gr.update(interactive=True), gr.update(interactive=False))
+        as_it_was = (gr.skip(),) * len(laid)
         now = parts.desks.transcribe(id, number, form.transcript)
         if missing := _missing(now, number, form):
-            yield {"state": "failed", "message": words[f"error.{missing}"]}, *free
+            yield {"state": "failed", "message": words[f"error.{missing}"]}, *as_it_was
             return
         source = now.cards[number]
-        busy = (*as_it_was, gr.update(interactive=False), gr.update(interactive=True))
-        yield {"state": "queued", "position": 0}, *busy
+        yield {"state": "queued", "position": 0}, *as_it_was
         try:
             parts.desks.check_room(id)
             made = await parts.runner.read(lambda _: job(parts, source, form))
@@ -187,15 +188,14 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, tabs: gr.Tabs, clone: Clo
             async for take in perform(parts, words, str(request.session_hash), made, PLACE):
                 last = take
                 if take.result is None:
-                    yield take.value, *((gr.skip(),) * len(laid)), gr.skip()
+                    yield take.value, *as_it_was
             if last.result is None:
-                yield gr.skip(), *free
                 return
             now = await parts.runner.chore(lambda: _keep(parts, id, source, made, last))
         except EditXError as error:
-            yield failed(words, error), *free
+            yield failed(words, error), *as_it_was
             return
-        yield last.value, *lay_out(id, now, interactive=True), gr.update(interactive=False)
+        yield last.value, *lay_out(id, now)
 
     def stop(request: gr.Request) -> None:
         parts.running.cancel(str(request.session_hash), "cancelled on the page", PLACE)
@@ -204,16 +204,20 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, tabs: gr.Tabs, clone: Clo
         return [gr.update(visible=name == now) for name in KINDS]
 
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
-    blocks.load(restore, desk, [desk, *laid], js="() => [EditX.tab()]", **quiet)
+    restored = blocks.load(restore, desk, [desk, *laid], js="() => [EditX.tab()]", **quiet)
+    kept: list[Component] = [chosen, *inputs]
+    texts = [kept.index(transcript), kept.index(text)]
+    restored.then(None, kept, kept, js=f"(...values) => EditX.kept('edit', values, {texts})", queue=False)
+    controls.keep("edit", inputs, apply, beside=[chosen])
     kind.change(show, kind, groups, **quiet)
     recording.change(take_in, [desk, recording, transcript], [player, recording, *laid], show_progress="hidden")
     transcript.blur(transcribe, [desk, chosen, transcript, text], [cards, text], **quiet)
     cards.select(choose, desk, laid, **quiet)
     cards.clear(clear, desk, [player, recording, *laid], **quiet)
     clone.edit.click(take_over, [desk, clone.take], [tabs, player, *laid], **quiet)
-    apply.click(edit, [desk, chosen, *inputs], [player, *laid, cancel], show_progress="hidden")
+    apply.click(edit, [desk, chosen, *inputs], [player, *laid], show_progress="hidden")
     cancel.click(stop, **quiet)
-    return EditTab(item, inputs, desk, chosen)
+    return EditTab(item, inputs, advanced[0], desk, chosen)
 
 
 def job(parts: Parts, source: Card, form: EditForm) -> Job:
@@ -273,6 +277,11 @@ def _missing(desk: Desk, number: int, form: EditForm) -> str | None:
         return "no_recording"
     if STEP_TYPES[form.kind].needs_transcript and not form.transcript.strip():
         return "no_transcript"
+    if form.kind == "paralinguistic":
+        if not any(tag in form.text for tag in PARALINGUISTIC_TAGS):
+            return "no_tag"
+        if not any(char.isalnum() for char in strip_tags(form.text)):
+            return "no_words"
     return None
 
 

@@ -11,8 +11,9 @@ from editx.ui.parts import Parts
 from editx.ui.words import LANGUAGES, NAMES, Words
 
 
-def header(parts: Parts, words: Words) -> None:
-    """Name, language switch, the way out where a key is asked for; a banner while only the preview engine can speak."""
+def header(parts: Parts, words: Words) -> gr.HTML:
+    """Name, language switch, the way out where a key is asked for. Returns the banner that says who speaks, to be shown
+    to visitors who hear the preview engine."""
     links = "".join(
         f'<a href="?lang={language}" hreflang="{language}" lang="{language}"'
         + (' aria-current="true"' if language == words.language else "")
@@ -29,12 +30,12 @@ def header(parts: Parts, words: Words) -> None:
         apply_default_css=False,
         js_on_load=None,
     )
-    if preview_speaks(parts):
-        gr.HTML(
-            f'<div class="editx-banner" role="note">{words("page.preview_banner")}</div>',
-            apply_default_css=False,
-            js_on_load=None,
-        )
+    return gr.HTML(
+        f'<div class="editx-banner" role="note">{words("page.preview_banner")}</div>',
+        apply_default_css=False,
+        js_on_load=None,
+        visible=preview_speaks(parts),
+    )
 
 
 def preview_speaks(parts: Parts) -> bool:

@@ -9,7 +9,7 @@ from editx.ui.words import Words
 
 def tab(words: Words) -> None:
     """Build the tab."""
-    with gr.Tab(words["page.models"], id="models"):
+    with gr.Tab(words["page.models"], id="models") as item:
         gr.HTML(f'<p class="editx-hint">{words["models.hint"]}</p>', js_on_load=None)
         gr.HTML(
             "",
@@ -18,3 +18,4 @@ def tab(words: Words) -> None:
             html_template='<div class="editx-models"></div>',
             js_on_load="EditX.models(element.querySelector('.editx-models'))",
         )
+    item.select(None, js="() => { EditX.watching.ask(); return []; }", queue=False)

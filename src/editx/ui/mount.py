@@ -17,6 +17,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import Message, Receive, Scope, Send
 
 from editx.ui.parts import Parts
+from editx.ui.uploads import UPLOADS, bound
 from editx.ui.words import COOKIE, LANGUAGES, LOCALES, Words, choose, words
 
 PATHS = ("/", "/config", "/theme.css", "/favicon.ico", "/robots.txt", "/manifest.json")
@@ -64,6 +65,9 @@ class Page:
         if own := re.match(f"{OWN}({'|'.join(LANGUAGES)})(?=/)", scope["path"]):
             inner = {"path": scope["path"][own.end() :], "raw_path": scope["raw_path"][own.end() :]}
             await (await self._app(own[1]))({**scope, **inner}, receive, send)
+            if own.string.endswith("/upload"):
+                assert self._parts is not None
+                await asyncio.to_thread(bound, self._parts.sounds.directory / UPLOADS)
             return
         headers = Headers(scope=scope)
         chosen = HTTPConnection(scope).cookies.get(COOKIE)
@@ -145,5 +149,7 @@ class _Document:
         return html.replace("<head>", f"<head>{head}", 1).replace("</head>", f"{foot}</head>", 1)
 
 
-SCRIPTS = ("editx", "access", "player", "chart", "models", "voices", "api", "analysis", "compare", "cards", "tags")
+SCRIPTS = (
+    "editx", "keep", "access", "player", "chart", "models", "voices", "api", "analysis", "compare", "cards", "tags",
+)  # fmt: skip
 """Ours, in the order in which they are loaded."""

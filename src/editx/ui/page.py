@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Any
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
 import gradio as gr
@@ -11,9 +12,10 @@ from fastapi import FastAPI
 from gradio.themes import Base, colors
 from starlette.routing import Mount
 
-from editx.ui import api, clone, edit, models, voices
-from editx.ui.header import header
+from editx.ui import api, clone, controls, edit, models, voices
+from editx.ui.header import header, preview_speaks
 from editx.ui.parts import Parts
+from editx.ui.uploads import UPLOADS
 from editx.ui.words import Words
 
 UPLOADS_KEPT_S = 6 * 3600
@@ -28,22 +30,31 @@ def build(parts: Parts, words: Words, stopping: asyncio.Event) -> FastAPI:
 
     Once `stopping` is set, its visitors' standing connections end, and what they have under way may finish.
     """
-    os.environ["GRADIO_TEMP_DIR"] = str(parts.sounds.directory / "uploads")
+    os.environ["GRADIO_TEMP_DIR"] = str(parts.sounds.directory / UPLOADS)
     with gr.Blocks(
         title="EditX", analytics_enabled=False, fill_width=True, delete_cache=(600, UPLOADS_KEPT_S)
     ) as blocks:
-        header(parts, words)
+        banner = header(parts, words)
         with gr.Tabs(elem_id="tabs") as tabs:
-            cloned = clone.tab(parts, words)
+            cloned = clone.tab(parts, words, blocks)
             edited = edit.tab(parts, words, blocks, tabs, cloned)
             voices.tab(parts, words, blocks, cloned)
             models.tab(words)
             api.tab(parts, words, cloned, edited)
 
+        def arrived() -> tuple[Any, ...]:
+            """What a model that came or went since the page was built changes."""
+            choices = gr.update(choices=controls.variants(parts, words))
+            return gr.update(visible=preview_speaks(parts)), choices, choices
+
         async def left(request: gr.Request) -> None:
             if not stopping.is_set():
                 parts.running.cancel(str(request.session_hash), "the page was closed")
 
+        blocks.load(
+            arrived, None, [banner, cloned.variant, edited.variant], queue=False, show_progress="hidden",
+            js="() => { EditX.reopen(); return []; }",
+        )  # fmt: skip
         blocks.unload(left)
     blocks.queue(default_concurrency_limit=None, api_open=False)
     # Gradio takes any path on the server for an upload until it believes that `launch` was called.

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from gradio.components import Component
 
 from editx.audio.clip import Clip
 from editx.audio.trim import trim_silence
@@ -136,14 +137,17 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, clone: CloneTab) -> None:
             note = {"text": text, "warnings": _warnings(words, voice.findings), "failed": False}
             yield note, shown, choices, None, "", ""
 
-    for shown_again in (blocks.load, item.select, clone.item.select):
+    form: list[Component] = [recording, trim, name, transcript, locale]
+    controls.keep("voices", form, save)
+    blocks.load(None, form, form, js="(...values) => EditX.kept('voices', values)", queue=False)
+    for shown_again in (clone.kept.then, item.select, clone.item.select):
         shown_again(refresh, clone.voice, [library, clone.voice], show_progress="hidden")
     library.apply(follow, clone.voice, [library, clone.voice], show_progress="hidden")
     for altered in (recording.change, trim.change):
         altered(listen, [recording, trim], check, show_progress="hidden")
     save.click(
         keep,
-        [clone.voice, recording, trim, name, transcript, locale],
+        [clone.voice, *form],
         [said, library, clone.voice, recording, name, transcript],
         show_progress="hidden",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -44,11 +45,15 @@ class Words(Mapping[str, str]):
         return {key.removeprefix(f"{table}."): value for key, value in self.items() if key.startswith(f"{table}.")}
 
     def error(self, error: EditXError) -> str:
-        """What went wrong, as a sentence for a person; in another language than English the detail follows as it is."""
+        """What went wrong, as a sentence for a person. In another language than English it is what that has for the
+        message, else for the kind of error; what is no whole sentence is followed by the message as it is."""
         said = self._table.get(f"error.{error.code}")
         if self.language == "en" or said is None:
             return error.message[:1].upper() + error.message[1:]
-        return f"{said}（{error.message}）"
+        for pattern, text in self.of("detail").items():
+            if found := re.match(pattern, error.message):
+                return re.sub(r"\{(\d)\}", lambda hole: found[int(hole[1])], text)
+        return said if said.endswith("。") else f"{said}（{error.message}）"
 
     def as_json(self) -> str:
         """For the scripts of the page; safe inside a `<script>`."""

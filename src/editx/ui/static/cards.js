@@ -18,6 +18,7 @@ EditX.cards = (box, value, watch, trigger) => {
   const clear = h("button", { type: "button", class: "editx-button", onclick: () => {
     if (!confirm(t("edit.clear_question"))) return;
     sessionStorage.removeItem(had);
+    EditX.forget("edit");
     trigger("clear");
   } }, t("edit.clear"));
   const strip = h("ol", { class: "editx-strip" });

@@ -21,8 +21,8 @@ const EditX = {
   },
 
   /** Seconds as a person reads them: 3.2 s, 1:05. */
-  duration(seconds) {
-    if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  duration(seconds, digits = 1) {
+    if (seconds < 60) return this.t("page.seconds", { seconds: seconds.toFixed(digits) });
     const whole = Math.round(seconds);
     return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
   },
@@ -45,7 +45,13 @@ const EditX = {
     if (status === 401) return this.t("error.key");
     if (!error?.message) return this.t("error.internal");
     const said = window.EDITX_WORDS[`error.${error.code}`];
-    if (said && document.documentElement.lang !== "en") return `${said}（${error.message}）`;
+    if (said && document.documentElement.lang !== "en") {
+      for (const [key, text] of Object.entries(window.EDITX_WORDS)) {
+        const found = key.startsWith("detail.") && new RegExp(`^(?:${key.slice(7)})`).exec(error.message);
+        if (found) return text.replace(/\{(\d)\}/g, (_, group) => found[group]);
+      }
+      return said.endsWith("。") ? said : `${said}（${error.message}）`;
+    }
     return error.message[0].toUpperCase() + error.message.slice(1);
   },
 

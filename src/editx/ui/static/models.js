@@ -4,6 +4,7 @@
 /** The status of all variants, asked for while somebody can see the page, and what it was in the last minutes. */
 EditX.watching = {
   EVERY_MS: 1000,
+  UNSEEN_EVERY_MS: 5000, // while another tab of the page is open, so that the chart has a past
   KEPT_S: 300,
   rows: {},
   history: new Map(),
@@ -30,7 +31,8 @@ EditX.watching = {
     this._asking ??= this._fetch().finally(() => { this._asking = null; });
     await this._asking;
     clearTimeout(this._timer);
-    this._timer = setTimeout(() => this.ask(), this.EVERY_MS);
+    const seen = document.querySelector(".editx-models")?.checkVisibility();
+    this._timer = setTimeout(() => this.ask(), seen ? this.EVERY_MS : this.UNSEEN_EVERY_MS);
   },
 
   async _fetch() {
@@ -155,7 +157,7 @@ EditX.modelCard = (name) => {
     write(facts.queued, String(now.queued));
     write(facts.loads, String(now.loads));
     write(facts.unloads, String(now.unloads));
-    write(facts.last_load, now.last_load_seconds === null ? "–" : `${now.last_load_seconds.toFixed(2)} s`);
+    write(facts.last_load, now.last_load_seconds === null ? "–" : EditX.duration(now.last_load_seconds, 2));
     write(facts.pid, now.pid === null ? "–" : String(now.pid));
     if (fault.dataset.said !== (now.last_error ?? "")) {
       fault.dataset.said = now.last_error ?? "";
@@ -230,3 +232,4 @@ EditX.models = (box) => {
   if (watching.at) show();
   watching.begin(show);
 };
+addEventListener("load", () => EditX.watching.begin(() => {}));

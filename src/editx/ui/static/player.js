@@ -11,7 +11,13 @@ EditX.player = (box, value, watch) => {
   const details = h("p", { class: "editx-hint" });
   const download = h("a", { class: "editx-link", hidden: true }, t("player.download"));
   box.append(status, bar, audio, canvas, h("div", { class: "editx-row" }, details, download));
-  let live = null;
+  let live = null; // what is played while it is made
+  let made = null; // what is shown as done
+  let next = null; // what is put in place of what plays now, once that has ended
+  audio.addEventListener("ended", () => {
+    if (next) audio.src = next;
+    next = null;
+  });
 
   const stages = {
     loading: "player.waking", preprocessing: "player.reading", generation: "player.generating",
@@ -21,7 +27,7 @@ EditX.player = (box, value, watch) => {
     if (now.state === "empty") return t("player.empty");
     if (now.state === "queued") return now.position ? t("player.queued", now) : t("player.next");
     if (now.state === "waking") return `${t("player.waking")}…`;
-    if (now.state === "cancelled") return t("player.cancelled");
+    if (now.state === "cancelled") return t(now.cut ? "player.cut" : "player.cancelled");
     if (now.state === "failed") return now.message;
     if (now.state === "done") return t("player.done", { seconds: now.seconds, work: now.timings.total });
     const parts = [t(stages[now.stage] ?? "player.generating")];
@@ -47,8 +53,34 @@ EditX.player = (box, value, watch) => {
     }
   };
 
+  /** Silent, and nothing to be heard. */
+  const reset = () => {
+    audio.pause();
+    live = made = next = null;
+    audio.hidden = canvas.hidden = download.hidden = true;
+    details.textContent = "";
+  };
+
+  /** Put the finished sound in place; what is playing plays on, and what was paused stays so. */
+  const finish = (now) => {
+    made = now.sound;
+    const heard = live && live === now.live && !audio.error;
+    if (!heard) play(made);
+    else if (audio.ended || (audio.paused && !audio.currentTime)) audio.src = made;
+    else next = made;
+    live = null;
+    audio.hidden = download.hidden = false;
+    audio.dataset.sound = made;
+    download.href = `${made}?download=editx.wav`;
+    details.textContent = t("player.details", now);
+    draw(made);
+  };
+
+  let before = "";
   const show = () => {
-    const now = value();
+    let now = value();
+    if (now.state === "empty" && EditX.wasCut(box)) now = { state: "cancelled", cut: true };
+    else EditX.forget("cut");
     const busy = ["queued", "waking", "working"].includes(now.state);
     box.dataset.state = now.state;
     box.dataset.stage = now.stage ?? "";
@@ -59,28 +91,15 @@ EditX.player = (box, value, watch) => {
     bar.hidden = !busy;
     if (typeof now.fraction === "number") bar.value = now.fraction;
     else bar.removeAttribute("value");
-    if (busy && !now.live) {
-      live = null;
-      audio.pause();
-      audio.hidden = canvas.hidden = download.hidden = true;
-      details.textContent = "";
-    }
-    if (now.live && now.live !== live) {
+    if ((busy && !now.live) || now.state === "empty" || (live && (now.state === "cancelled" || now.state === "failed"))) reset();
+    if (busy && now.live && now.live !== live) {
       live = now.live;
       play(live);
     }
-    if (now.state === "done") {
-      const keep = () => { audio.src = now.sound; };
-      if (live === now.live && live && !audio.paused && !audio.ended) audio.addEventListener("ended", keep, { once: true });
-      else if (live && audio.ended) keep();
-      else play(now.sound);
-      live = null;
-      audio.hidden = download.hidden = false;
-      audio.dataset.sound = now.sound;
-      download.href = `${now.sound}?download=editx.wav`;
-      details.textContent = t("player.details", now);
-      draw(now.sound);
-    }
+    if (now.state === "done" && now.sound !== made) finish(now);
+    EditX.ready(box);
+    if (now.state !== before && (busy || now.state === "failed") && box.checkVisibility()) box.scrollIntoView({ block: "nearest" });
+    before = now.state;
   };
   new ResizeObserver(() => { if (!canvas.hidden && audio.dataset.sound) draw(audio.dataset.sound); }).observe(canvas);
   show();
