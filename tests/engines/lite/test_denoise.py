@@ -40,8 +40,8 @@ def with_noise(x: NDArray, noise: NDArray, snr: float) -> NDArray:
     return mixed * (0.9 / np.abs(mixed).max())
 
 
-@pytest.mark.parametrize("voice", ["woman", "man"])
-@pytest.mark.parametrize("snr", [0, 5])
+@pytest.mark.parametrize("voice", ["woman", "man", "deep", "young"])
+@pytest.mark.parametrize("snr", [0, 5, 10])
 @pytest.mark.parametrize("noise", [white, pink, hum])
 def test_steady_noise_falls_by_at_least_6_db(
     engine: LiteEngine, request: pytest.FixtureRequest, voice: str, noise, snr: int

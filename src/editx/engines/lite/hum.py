@@ -20,7 +20,7 @@ _NEIGHBOURS = 9
 _STANDS_OUT = 10 ** (9 / 10)
 _MATTERS = 10 ** (-45 / 10)  # of the recording's power
 _REACH_S = 2.0
-_MOST_SHARE = 0.5  # of the power may be hum; else it is what the recording is about
+_MOST_SHARE = 0.75  # of the power may be hum; else it is what the recording is about
 _CUT_HZ, _CUT_WIDTH_HZ = 35.0, 20.0
 _BLOCK, _MARGIN = 16 * RATE, RATE // 2
 _WINDOW = np.hanning(_SIZE + 1)[:-1]
@@ -28,12 +28,17 @@ _WINDOW = np.hanning(_SIZE + 1)[:-1]
 
 def without_hum(x: NDArray[np.floating]) -> Floats:
     """`x` without what lies below 55 Hz and without steady tones up to 1.5 kHz; as long as `x`."""
+    return _without_rumble(without_tones(x))
+
+
+def without_tones(x: NDArray[np.floating]) -> Floats:
+    """`x` without the tones up to 1.5 kHz that last from beginning to end; as long as `x`."""
     voice = np.asarray(x, dtype=np.float64)
     if len(voice) >= _SHORTEST:
         hum = _steady_tones(voice)
         if np.square(hum).mean() < _MOST_SHARE * np.square(voice).mean():
-            voice = voice - hum
-    return _without_rumble(voice)
+            return np.asarray(voice - hum)
+    return voice
 
 
 def _steady_tones(x: Floats) -> Floats:
