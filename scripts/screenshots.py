@@ -47,6 +47,7 @@ def pictures(server: RunningServer) -> Iterator[tuple[str, bytes]]:
     chromium = shutil.which("chromium")
     if chromium is None:
         raise SystemExit("the pictures are taken with Debian's chromium; scripts/install_test_tools.sh installs it")
+    expect.set_options(timeout=60_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--mute-audio"])
         for width, height in WINDOWS.items():
@@ -63,9 +64,24 @@ def pictures(server: RunningServer) -> Iterator[tuple[str, bytes]]:
                     page.mouse.move(0, 0)
                     page.evaluate("document.activeElement.blur()")
                     most = MOST_BYTES_WITH_SPECTROGRAMS if tab == "edit" else MOST_BYTES
-                    yield f"{tab}-{width}-{theme}.png", small(page.screenshot(full_page=True), most)
+                    yield f"{tab}-{width}-{theme}.png", small(whole(page), most)
+                    page.set_viewport_size({"width": width, "height": height})
                 context.close()
         browser.close()
+
+
+def whole(page: Page) -> bytes:
+    """All of the page, in a window as high as it is: a picture of more than the window moves what scrolls in it."""
+    size = page.evaluate("({width: innerWidth, height: Math.max(innerHeight, document.documentElement.scrollHeight)})")
+    page.set_viewport_size(size)
+    page.evaluate(
+        """() => {
+            const card = document.querySelector('.editx-strip [data-chosen]');
+            if (card?.checkVisibility()) card.scrollIntoView({ inline: 'start', block: 'nearest' });
+            return new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+        }"""
+    )
+    return page.screenshot()
 
 
 def add_a_voice(server: RunningServer) -> None:
@@ -112,7 +128,10 @@ def voices(page: Page) -> None:
 
 
 def models(page: Page) -> None:
-    page.locator("[data-variant=lite] .editx-chart").wait_for()
+    """A line in the chart: what was asked for once is a point."""
+    page.wait_for_function(
+        "document.querySelector('[data-variant=lite] .editx-line-ram')?.getAttribute('d').includes('L')"
+    )
 
 
 def api(page: Page) -> None:
@@ -122,10 +141,16 @@ def api(page: Page) -> None:
 
 
 def done(page: Page, player: str) -> None:
-    """Wait for a take, and rewind it."""
+    """Wait for a take, and show its player as it is once it has ended."""
     page.wait_for_selector(f"{player} [data-state=done]")
     page.wait_for_function(f"document.querySelector('{player} canvas').checkVisibility()")
-    page.evaluate("document.querySelectorAll('audio').forEach((audio) => { audio.pause(); audio.currentTime = 0; })")
+    page.evaluate(
+        """document.querySelectorAll('audio').forEach((audio) => {
+            audio.pause();
+            audio.currentTime = 0;
+            if (audio.dataset.sound) audio.src = audio.dataset.sound;
+        })"""
+    )
 
 
 TABS = {"clone": clone, "edit": edit, "voices": voices, "models": models, "api": api}
