@@ -2,9 +2,9 @@
 
 Steady tones such as mains hum are subtracted. Then short-time spectra are scaled by the Wiener gain. Its a-priori SNR
 is that of a first estimate of the speech, for which the decision-directed rule (Ephraim and Malah 1984) runs through
-the frames forward and backward: forward alone it is late for every onset. The noise of each frequency is a low quantile of
-its smoothed power over three seconds, which speech, being sparse, hardly moves. Voices in the background are no noise
-to it: they come down by a few dB only.
+the frames forward and backward: forward alone it is late for every onset. The noise of each frequency is a low quantile
+of its smoothed power over three seconds, which speech, being sparse, hardly moves. Voices in the background are no
+noise to it: they come down by a few dB only.
 """
 
 from __future__ import annotations
