@@ -115,6 +115,14 @@ def test_nobody_asks_while_the_page_is_hidden(page: Page) -> None:
     wait_for_polls(page, 2)
 
 
+def test_the_chart_has_a_past_when_the_tab_is_opened(page: Page) -> None:
+    page.wait_for_function("EditX.watching.history.get('lite')?.length >= 2")
+    watch(page)
+    page.wait_for_function(
+        "document.querySelector('[data-variant=lite] .editx-line-ram').getAttribute('d').includes('L')"
+    )
+
+
 def test_chinese(visit: Callable[..., Visit], site: RunningServer) -> None:
     site.client.post("/api/v1/models/lite/load").raise_for_status()
     page = visit(site, locale="zh-CN").page

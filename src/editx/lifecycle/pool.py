@@ -252,8 +252,9 @@ class ModelPool(Generic[T]):
     def _check_room(self) -> None:
         if len(self.queue) >= self._queue_size:
             slots = sum(variant.slots for variant in self._variants.values())
+            waiting = "1 request is" if len(self.queue) == 1 else f"{len(self.queue)} requests are"
             raise QueueFull(
-                f"{len(self.queue)} requests are waiting already, which is the limit; try again later",
+                f"{waiting} waiting already, which is the limit; try again later",
                 retry_after_s=retry_after(len(self.queue), slots, max(m.hold_s for m in self._machines.values())),
             )
 

@@ -47,7 +47,7 @@ def page_router(sounds: Sounds, desks: Desks) -> APIRouter:
         """Every card of a desk, and the recipe."""
         desk = desks.get(id)
         if not desk.cards:
-            raise NotFound("the cards of this browser tab are there no more; the server keeps them for a while only")
+            raise NotFound("the cards of this browser tab are no longer there; the server keeps them for a while only")
         file = archive(desk)
         size = str(file.seek(0, SEEK_END))
         file.seek(0)

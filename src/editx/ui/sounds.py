@@ -143,7 +143,7 @@ class Sounds:
 
     def _get(self, id: str) -> Sound:
         if id not in self._kept:
-            raise NotFound("this sound is there no more; the server keeps the latest ones only", param="id")
+            raise NotFound("this sound is no longer there; the server keeps the latest ones only", param="id")
         self._kept.move_to_end(id)
         return self._kept[id]
 
