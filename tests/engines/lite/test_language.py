@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from editx.engines.lite.espeak import speaker
 from editx.engines.lite.kanji import to_kana
 from editx.engines.lite.language import runs
+from editx.engines.lite.sound import RATE
 
 
 def voices(text: str) -> list[str]:
@@ -71,3 +75,11 @@ def test_known_kanji_become_kana_and_the_particle_is_spoken_wa() -> None:
 
 def test_unknown_kanji_in_japanese_are_still_words() -> None:
     assert voices("これは躊躇です") == ["ja", "cmn", "ja"]
+
+
+@pytest.mark.parametrize("text", ["今天天气很好，我们去公园。", "はい、そうです！", "네,알겠습니다.", "好的,走吧"])
+def test_a_comma_is_a_pause(text: str) -> None:
+    def seconds(text: str) -> float:
+        return sum(len(speaker().speak(run.text, run.voice)) for run in runs(text)) / RATE
+
+    assert seconds(text) > seconds(re.sub("[，、！,]", "", text)) + 0.1

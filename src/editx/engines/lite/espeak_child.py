@@ -11,9 +11,11 @@ import _ctypes
 import array
 import ctypes
 import os
+import queue
 import signal
 import struct
 import sys
+import threading
 from typing import IO, Any
 
 AUDIO_OUTPUT_SYNCHRONOUS = 2
@@ -21,7 +23,6 @@ INITIALIZE_DONT_EXIT = 0x8000
 CHARS_UTF8 = 1
 PARAMETER_RATE = 1
 OK = 0
-PR_SET_PDEATHSIG = 1
 
 SynthCallback = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
@@ -73,19 +74,29 @@ def read(source: IO[bytes], size: int) -> bytes:
     return data
 
 
+def answer(waiting: "queue.SimpleQueue[tuple[int, bytes, bytes]]", replies: IO[bytes]) -> None:
+    """Speak what waits, for ever."""
+    try:
+        while True:
+            rate, reply = speak(sys.argv[1], sys.argv[2], *waiting.get())
+            replies.write(struct.pack("<II", rate, len(reply)) + reply)
+            replies.flush()
+    except BrokenPipeError:
+        os._exit(0)
+
+
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # should it die while espeak does not come back
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the library may print is no sound
+    waiting: queue.SimpleQueue[tuple[int, bytes, bytes]] = queue.SimpleQueue()
+    # In a thread, so that the end of the input, which is that of the process that asks, ends espeak in mid-word too.
+    threading.Thread(target=answer, args=(waiting, replies), daemon=True).start()
     try:
         while True:
             pace, voice, text = struct.unpack("<III", read(requests, 12))
-            rate, reply = speak(sys.argv[1], sys.argv[2], pace, read(requests, voice), read(requests, text))
-            replies.write(struct.pack("<II", rate, len(reply)) + reply)
-            replies.flush()
-    except (EOFError, BrokenPipeError):
+            waiting.put((pace, read(requests, voice), read(requests, text)))
+    except EOFError:
         os._exit(0)
 
 

@@ -22,6 +22,8 @@ _LEADING_TAG = re.compile(r"\s*\[(sichuanese|cantonese|japanese|korean)\]", re.I
 _HAN = r"\u2e80-\u2fdf\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _KANA = r"\u3041-\u309f\u30a0-\u30ff\u31f0-\u31ff\uff66-\uff9f"
 _HANGUL = r"\u1100-\u11ff\u3130-\u318f\uac00-\ud7af"
+# espeak pauses only at marks with a space behind; those of Chinese and Japanese have none once they are made plain
+_PAUSE_BEFORE_CJK = re.compile(f"[,;:!?](?=[{_HAN}{_KANA}{_HANGUL}])")
 # a syllable as pinyin writes it, its tone as a digit: how a user forces one reading of a character
 _PINYIN = (
     r"(?<![A-Za-z0-9])(?:[bpmfdtnlgkhjqxrzcsyw]|[zcs]h)?"
@@ -54,6 +56,7 @@ def runs(text: str) -> list[Run]:
     tag = _LEADING_TAG.match(text)
     tagged = LANGUAGE_TAGS[tag.group(1).lower()] if tag else None
     text = unicodedata.normalize("NFKC", strip_tags(text))
+    text = _PAUSE_BEFORE_CJK.sub(r"\g<0> ", text)
     japanese = tagged == JAPANESE or (tagged is None and re.search(f"[{_KANA}]", text) is not None)
     if japanese:
         text = to_kana(text)

@@ -33,8 +33,8 @@ class SamplingOptions:
     top_p: float = 1.0
     repetition_rule: bool = True
     structure: bool = True
-    """Only what the vocoder can read. Off gives upstream's distribution, for experiments from Python: no engine asks for
-    it, and of its ids `audio_tokens.realign` makes whole groups (spec 20 §5)."""
+    """Only what the vocoder can read. Off gives upstream's distribution, for experiments from Python: no engine asks
+    for it, and of its ids `audio_tokens.realign` makes whole groups (spec 20 §5)."""
 
     def __post_init__(self) -> None:
         """Raises InvalidRequest naming the option that is out of range."""
