@@ -137,9 +137,7 @@ def _prepare(label: str, order: bytes, *, hurried: bool = False) -> Launch:
     return launch
 
 
-def _ask(
-    child: Child, payload: bytes, max_answer: int, timeout: float, cancellation: Cancellation | None
-) -> bytearray:
+def _ask(child: Child, payload: bytes, max_answer: int, timeout: float, cancellation: Cancellation | None) -> bytearray:
     """The child's answer. It is no more when this returns or raises."""
     label = child.label
 
