@@ -52,6 +52,22 @@ def native_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture
+def damaged_root(tmp_path: Path, native_root: Path) -> Path:
+    """As `native_root`, but `flow.pt` of `base` was cut off."""
+    root = tmp_path / "models"
+    for source in sorted(native_root.rglob("*")):
+        target = root / source.relative_to(native_root)
+        if source.is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+        else:
+            target.symlink_to(source)
+    damaged = root / "Step-Audio-EditX" / "CosyVoice-300M-25Hz" / "flow.pt"
+    damaged.unlink()
+    damaged.write_bytes(b"PK\x03\x04 cut off")
+    return root
+
+
 @pytest.fixture(scope="session")
 def speech_wav(speech: tuple[Clip, str]) -> bytes:
     return encode(speech[0], "wav")

@@ -155,17 +155,18 @@ def test_a_page_behind_a_key_watches_a_model_leave(visit: Callable[..., Visit], 
         visited.close()
 
 
-def test_a_load_that_fails_says_why(visit: Callable[..., Visit], tmp_path: Path) -> None:
-    with running_server(tmp_path, "--worker-memory-limit", "1") as server:
+def test_a_load_that_fails_says_why(visit: Callable[..., Visit], tmp_path: Path, damaged_root: Path) -> None:
+    with running_server(tmp_path, "--model-path", str(damaged_root), "--device", "cpu") as server:
         visited = visit(server)
         visited.expected.append("503")
         watch(visited.page)
-        reach(visited.page, "unloaded")
-        card(visited.page).get_by_role("button", name="Load", exact=True).click()
-        alert = card(visited.page).get_by_role("alert")
-        expect(alert).to_contain_text("memory")
+        reach(visited.page, "unloaded", "base")
+        base = card(visited.page, "base")
+        base.get_by_role("button", name="Load", exact=True).click()
+        alert = base.get_by_role("alert")
+        expect(alert).to_contain_text("flow.pt", timeout=60_000)
         expect(alert).not_to_contain_text("Traceback")
-        expect(card(visited.page).get_by_role("button", name="Load", exact=True)).to_be_enabled()
+        expect(base.get_by_role("button", name="Load", exact=True)).to_be_enabled()
         visited.close()
 
 

@@ -48,6 +48,12 @@ def test_no_file_of_the_server_is_read_that_was_not_uploaded(
     assert site.client.get("/v1/voices").status_code == 200, "the server goes on"
 
 
+def test_no_address_is_fetched(site: RunningServer) -> None:
+    said = hand_over(site, "session-of-an-address", "http://speech.example/x.wav")
+    assert said["success"] is False
+    assert said["output"]["error"] == "Give a recording first, by file or microphone."
+
+
 def test_what_was_uploaded_is_read(site: RunningServer, recording: Path) -> None:
     uploaded = site.client.post("/gradio_api/upload", files={"files": ("x.wav", recording.read_bytes())}).json()
     said = hand_over(site, "session-of-an-upload", uploaded[0])

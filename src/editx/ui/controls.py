@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import gradio as gr
 from gradio.components import Component
+from gradio_client.utils import is_http_url_like
 
 from editx.engines.base import Sampling
 from editx.errors import InvalidRequest
@@ -17,7 +19,17 @@ def recording(words: Words, label: str, hint: str) -> gr.Audio:
     """A recording by file or microphone; handlers get the path of the file."""
     silent = f'<p class="editx-hint editx-no-microphone" hidden>{words["page.no_microphone"]}</p>'
     gr.HTML(f'<p class="editx-hint">{hint}</p>{silent}', js_on_load=None)
-    return gr.Audio(label=label, type="filepath", sources=["upload", "microphone"], buttons=[])
+    given = gr.Audio(label=label, type="filepath", sources=["upload", "microphone"], buttons=[])
+    keep_file = given.async_move_resource_to_block_cache
+
+    async def keep_no_url(url_or_file_path: str | Path | None) -> str | None:
+        """Gradio would fetch an address it is handed as a recording; what the server fetches is not for the page."""
+        if url_or_file_path is not None and is_http_url_like(str(url_or_file_path)):
+            raise gr.Error(words["error.no_recording"], print_exception=False)
+        return await keep_file(url_or_file_path)
+
+    given.async_move_resource_to_block_cache = keep_no_url  # type: ignore[method-assign]
+    return given
 
 
 def option(words: Words, kind: str, names: Sequence[str], label: str) -> gr.Dropdown:
