@@ -36,6 +36,7 @@ class Host:
         """This machine's."""
         found = {name: value for name, value in os.environ.items() if CARRIED.fullmatch(name)}
         found |= _pip_configuration()
+        found.pop("PIP_CONSTRAINT", None)  # a file of this machine; which versions are taken ours says
         named = [os.environ.get(name) or found.get(name) for name in BUNDLES]
         bundle = next((Path(path) for path in named if path and Path(path).is_file()), None)
         for name in BUNDLES:
