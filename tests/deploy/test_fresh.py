@@ -43,7 +43,8 @@ def test_what_pip_was_told_here_is_carried_along(tmp_path: Path, monkeypatch: py
     wheels.mkdir()
     bundle.touch()
     config = tmp_path / "pip.conf"
-    config.write_text(f"[global]\nextra-index-url = file://{index}\n  file:///not/there\nfind-links = {wheels}\n")
+    config.write_text(f"[global]\nextra-index-url = file://{index}\n  file:///not/there\nfind-links = {wheels}\n"
+                      f"constraint = {tmp_path}/limits.txt\n")  # fmt: skip
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -55,6 +56,7 @@ def test_what_pip_was_told_here_is_carried_along(tmp_path: Path, monkeypatch: py
     assert host.environment["PIP_EXTRA_INDEX_URL"].split() == [f"file://{index}", "file:///not/there"]
     assert host.environment["PIP_FIND_LINKS"] == str(wheels)
     assert host.environment["PIP_TIMEOUT"] == "77"
+    assert "PIP_CONSTRAINT" not in host.environment, "limits of this machine's own"
     assert host.environment["https_proxy"] == "http://proxy.example:3128"
     # An index links to files beside it, so its parent comes along.
     assert {index.parent, wheels} <= set(host.binds)
