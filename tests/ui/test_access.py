@@ -127,6 +127,8 @@ def test_a_whole_clone_by_keyboard(page: Page, site: RunningServer) -> None:
     page.keyboard.type("Nobody touched a mouse for this.")
     to(page, page.get_by_label("Then an emotion"))
     page.keyboard.type("Happy")
+    expect(page.get_by_role("option", name="Happy")).to_be_visible()
+    expect(page.get_by_role("option", name="Angry")).to_be_hidden()
     page.keyboard.press("Enter")
     to(page, page.get_by_role("button", name="Advanced"))
     page.keyboard.press("Enter")
