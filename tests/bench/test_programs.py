@@ -70,5 +70,5 @@ def test_reading_with_and_without_conversion(tmp_path: Path) -> None:
     assert set(rates) == {"bfloat16 as it is", "bfloat16 to float32"}
     for conversion, found_rates in rates.items():
         assert conversion in done.stdout
-        assert {"torch.load + copy", "mapped safetensors + copy"} < set(found_rates)
+        assert {"from memory to memory", "torch.load + copy", "mapped safetensors + copy"} < set(found_rates)
         assert all(rate > 0 for rate in found_rates.values())

@@ -25,7 +25,10 @@ from editx.engines.step.weights.staging import Staging
 from editx.errors import LoadFailed
 
 PIECE_BYTES = 8 * 2**20
-DEFAULT_THREADS = 4
+BLOCK_BYTES = 2 * 2**20
+"""What is read before it is summed, so that the sum finds it in the cache. Whole words."""
+DEFAULT_THREADS = min(4, os.cpu_count() or 1)
+"""More than cores hinder each other where numbers are converted, for which torch has threads of its own."""
 _NAMED = 5
 
 Report = Callable[[int, int], None]
@@ -143,33 +146,34 @@ class _Reading:
             self._direct and target.device.type == "cpu" and target.is_contiguous() and target.dtype == stored.dtype
         )
         if straight:
-            data = target.reshape(-1).view(torch.uint8).numpy().data
-            self._fill(data, piece)
-            self._sum(piece, data)
+            self._fill(target.reshape(-1).view(torch.uint8).numpy().data, piece)
         else:
             buffer = staging.take(piece.size, target.device)
-            data = buffer.numpy().data
-            self._fill(data, piece)
-            self._sum(piece, data)
+            self._fill(buffer.numpy().data, piece)
             staging.copy(target, buffer.view(stored.dtype).view(target.shape))
 
     def _fill(self, data: memoryview, piece: _Piece) -> None:
+        if piece.tensor.word_sum is None:
+            self._read_into(data, piece, piece.offset)
+            return
+        total = 0
+        for at in range(0, piece.size, BLOCK_BYTES):
+            block = data[at : at + BLOCK_BYTES]
+            self._read_into(block, piece, piece.offset + at)
+            total = add(total, word_sum(block))
+        with self._lock:
+            self.sums[piece.tensor.name] = add(self.sums.get(piece.tensor.name, 0), total)
+
+    def _read_into(self, data: memoryview, piece: _Piece, offset: int) -> None:
         at, file = 0, self._files[piece.tensor.path]
-        while at < piece.size:
+        while at < len(data):
             try:
-                got = os.preadv(file, [data[at:]], piece.offset + at)
+                got = os.preadv(file, [data[at:]], offset + at)
             except OSError as error:
                 raise LoadFailed(f"{piece.tensor.path} cannot be read: {error.strerror}") from error
             if got == 0:
                 raise LoadFailed(f"{piece.tensor.path} ends within {piece.tensor.name!r}; {AGAIN}")
             at += got
-
-    def _sum(self, piece: _Piece, data: memoryview) -> None:
-        if piece.tensor.word_sum is None:
-            return
-        part = word_sum(data)
-        with self._lock:
-            self.sums[piece.tensor.name] = add(self.sums.get(piece.tensor.name, 0), part)
 
 
 def _cut(stored: StoredTensor, target: torch.Tensor) -> Iterator[_Piece]:
