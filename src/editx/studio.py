@@ -262,14 +262,21 @@ class _Work:
         self._chunks.append(clip)
         self._emit(Audio(clip))
 
+    def _words_after(self, position: int) -> str:
+        """What is said after the step at `position`. Several parts say what was to be cloned, whatever follows it."""
+        if len(self._parts) > 1:
+            return _spelled(self._job.recipe.steps[0]).new_text.strip()
+        ((_, transcript),) = self._results[position]
+        return transcript
+
     def _result(self, variant: str) -> Result:
         iterations = []
         for position in sorted(self._results) if self._job.keep_iterations else ():
-            clips, transcripts = zip(*self._results[position], strict=True)
-            iterations.append(Iteration(self._job.recipe.steps[position], _joined(clips), " ".join(transcripts)))
+            clips = [clip for clip, _ in self._results[position]]
+            iterations.append(Iteration(self._job.recipe.steps[position], _joined(clips), self._words_after(position)))
         return Result(
             clip=Clip.join(self._chunks),
-            transcript=" ".join(transcript for _, transcript in self._results[len(self._parts[0]) - 1]),
+            transcript=self._words_after(len(self._parts[0]) - 1),
             variant=variant,
             seed=self._seed,
             timings=Timings(
