@@ -9,6 +9,9 @@ from pathlib import Path
 import psutil
 from playwright.sync_api import Locator, Page, expect
 
+from editx.engines.catalog import catalog
+from editx.engines.layout import Problem
+from editx.lifecycle.pool import ModelPool, PoolVariant
 from tests.running import RunningServer, running_server
 from tests.ui.visit import Visit
 
@@ -132,6 +135,32 @@ def test_chinese(visit: Callable[..., Visit], site: RunningServer) -> None:
     expect(card(page)).to_contain_text("后卸载")
     expect(card(page).get_by_role("button", name="卸载")).to_be_visible()
     expect(card(page, "base")).to_contain_text("不可用")
+    expect(card(page, "base")).to_contain_text("Step-Audio-Tokenizer 中没有权重")
+
+
+def test_why_a_model_is_not_available_is_said_in_chinese(
+    visit: Callable[..., Visit], site: RunningServer, tmp_path: Path
+) -> None:
+    page = visit(site, locale="zh-CN").page
+
+    def translated(reason: str) -> object:
+        return page.evaluate("(reason) => EditX.translated('reason', reason)", reason)
+
+    def said(variant: str) -> object:
+        return translated(next(spec.reason for spec in catalog(tmp_path) if spec.name == variant).split("; fetch")[0])
+
+    tokenizer, model = tmp_path / "Step-Audio-Tokenizer", tmp_path / "Step-Audio-EditX"
+    assert said("base") == f"{model} 和 {tokenizer} 中没有权重"
+    tokenizer.mkdir()
+    (tokenizer / "README.md").write_text("x")
+    assert said("base") == f"{model} 中没有权重"
+    model.mkdir()
+    (model / "config.json").touch()
+    assert said("base") == f"{model}/model.safetensors 等文件缺失或损坏"
+    assert translated(str(Problem(model, "is missing"))) == f"缺少 {model}"
+    pool = ModelPool([PoolVariant("awq", factory=object, memory_bytes=2**32)], budget_bytes=2**31)
+    assert str(translated(pool.misfit("awq"))).startswith("awq 约需 4.00 GiB，超过 2.00 GiB 的全部预算；")
+    pool.shutdown()
 
 
 def test_a_page_behind_a_key_watches_a_model_leave(visit: Callable[..., Visit], tmp_path: Path) -> None:

@@ -40,17 +40,22 @@ const EditX = {
     throw new Error(this.problem(reply.status, body?.error));
   },
 
+  /** An English `message` of the server in the page's words: by the first pattern of `table` that it begins with. */
+  translated(table, message) {
+    for (const [key, text] of Object.entries(window.EDITX_WORDS)) {
+      const found = key.startsWith(`${table}.`) && new RegExp(`^(?:${key.slice(table.length + 1)})`).exec(message);
+      if (found) return text.replace(/\{(\d)\}/g, (_, group) => found[group]);
+    }
+    return null;
+  },
+
   /** What the API's `error` says, as words.py says it of the page's own errors. */
   problem(status, error) {
     if (status === 401) return this.t("error.key");
     if (!error?.message) return this.t("error.internal");
     const said = window.EDITX_WORDS[`error.${error.code}`];
     if (said && document.documentElement.lang !== "en") {
-      for (const [key, text] of Object.entries(window.EDITX_WORDS)) {
-        const found = key.startsWith("detail.") && new RegExp(`^(?:${key.slice(7)})`).exec(error.message);
-        if (found) return text.replace(/\{(\d)\}/g, (_, group) => found[group]);
-      }
-      return said.endsWith("。") ? said : `${said}（${error.message}）`;
+      return this.translated("detail", error.message) ?? (said.endsWith("。") ? said : `${said}（${error.message}）`);
     }
     return error.message[0].toUpperCase() + error.message.slice(1);
   },

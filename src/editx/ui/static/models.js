@@ -128,7 +128,9 @@ EditX.modelCard = (name) => {
     reason = now.reason;
     const command = /`([^`]+)`/.exec(reason ?? "")?.[1];
     const plain = command ? reason.slice(0, reason.indexOf("`")).replace(/[;,][^;,]*$/, "") : reason ?? "";
-    why.replaceChildren(...(plain ? quoted("models.why", "reason", plain) : []));
+    const said = EditX.translated("reason", plain);
+    const whole = said ? [t("models.why", { reason: said })] : quoted("models.why", "reason", plain);
+    why.replaceChildren(...(plain ? whole : []));
     fix.replaceChildren(...(command ? [h("p", { class: "editx-hint" }, t("models.fix")), EditX.copyable(command)] : []));
     fix.hidden = !command;
   };
