@@ -1,4 +1,4 @@
-"""Take the pictures in docs/images/: every tab of the page, on a desk and on a telephone, in light and dark.
+"""Take the pictures of the documents: every tab, in both languages, on a desk and on a telephone, in light and dark.
 
 Run it after a change to the page. A server is started for it, with the preview engine and data of its own. What is
 typed is always the same, and so are the sounds; process ids and times are not.
@@ -21,29 +21,37 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.running import RunningServer, running_server
 
-IMAGES = Path(__file__).parents[1] / "docs/images"
+from editx.ui.words import LOCALES, Words, words
+
+DOCS = Path(__file__).parents[1] / "docs"
+IMAGES = {"en": DOCS / "images", "zh": DOCS / "zh/images"}
 MOST_BYTES, MOST_BYTES_WITH_SPECTROGRAMS = 60_000, 130_000
 WINDOWS = {1440: 900, 390: 844}
 THEMES = ("light", "dark")
-SPOKEN = "The last train leaves at ten past nine. If we hurry, we can still have a cup of tea before it goes."
+SPOKEN = {
+    "en": "The last train leaves at ten past nine. If we hurry, we can still have a cup of tea before it goes.",
+    "zh": "最后一班火车九点十分开，我们还来得及喝一杯茶。",
+}
 SEED = "7"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=IMAGES, help="the folder to write to")
+    parser.add_argument("--out", type=Path, help="the folder to write to, with one folder for each language")
     parser.add_argument("--port", default="7860", help="what the server listens on, and the pictures show")
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as root, running_server(Path(root), "--port", arguments.port) as server:
         add_a_voice(server)
-        for name, png in pictures(server):
-            (arguments.out / name).write_bytes(png)
-            print(f"{name}  {len(png) / 1000:.0f} kB", flush=True)
+        for language, folder in IMAGES.items():
+            out = arguments.out / language if arguments.out else folder
+            out.mkdir(parents=True, exist_ok=True)
+            for name, png in pictures(server, words(language)):
+                (out / name).write_bytes(png)
+                print(f"{language} {name}  {len(png) / 1000:.0f} kB", flush=True)
 
 
-def pictures(server: RunningServer) -> Iterator[tuple[str, bytes]]:
-    """Every picture and its name."""
+def pictures(server: RunningServer, said: Words) -> Iterator[tuple[str, bytes]]:
+    """Every picture of the page in one language, and its name."""
     chromium = shutil.which("chromium")
     if chromium is None:
         raise SystemExit("the pictures are taken with Debian's chromium; scripts/install_test_tools.sh installs it")
@@ -54,13 +62,14 @@ def pictures(server: RunningServer) -> Iterator[tuple[str, bytes]]:
             for theme in THEMES:
                 window = {"width": width, "height": height}
                 context = browser.new_context(
-                    base_url=server.url, viewport=window, color_scheme=theme, locale="en-US", reduced_motion="reduce"
-                )
+                    base_url=server.url, viewport=window, color_scheme=theme, locale=LOCALES[said.language],
+                    reduced_motion="reduce",
+                )  # fmt: skip
                 page = context.new_page()
                 page.goto("/")
                 for tab, use in TABS.items():
                     page.locator(f"[role=tab][data-tab-id={tab}]").click()
-                    use(page)
+                    use(page, said)
                     page.mouse.move(0, 0)
                     page.evaluate("document.activeElement.blur()")
                     most = MOST_BYTES_WITH_SPECTROGRAMS if tab == "edit" else MOST_BYTES
@@ -92,51 +101,51 @@ def add_a_voice(server: RunningServer) -> None:
     server.client.post("/v1/voices", data=given, files={"file": spoken}).raise_for_status()
 
 
-def clone(page: Page) -> None:
+def clone(page: Page, said: Words) -> None:
     """Have a text spoken."""
-    page.get_by_label("Text to speak").fill(SPOKEN)
-    page.get_by_role("button", name="Advanced").first.click()
-    page.get_by_label("Seed").first.fill(SEED)
+    page.get_by_label(said["clone.text"]).fill(SPOKEN[said.language])
+    page.get_by_role("button", name=said["clone.advanced"]).first.click()
+    page.get_by_label(said["clone.seed"]).first.fill(SEED)
     page.locator("#clone-generate").click()
     done(page, "#clone-player")
 
 
-def edit(page: Page) -> None:
+def edit(page: Page, said: Words) -> None:
     """Edit what was spoken three times, and compare the first with the last."""
     page.locator("[role=tab][data-tab-id=clone]").click()
     page.locator("#clone-edit").click()
     page.locator("#edit-cards [data-card='0']").wait_for()
     panel = page.locator("[role=tabpanel]:visible")
-    panel.get_by_role("button", name="Advanced").click()
-    panel.get_by_label("Seed").fill(SEED)
-    panel.get_by_role("button", name="Advanced").click()
-    for number, kind in enumerate(("Emotion", "Style", "Speed"), 1):
-        page.locator("#edit-kind").get_by_label(kind, exact=True).check()
+    panel.get_by_role("button", name=said["clone.advanced"]).click()
+    panel.get_by_label(said["clone.seed"]).fill(SEED)
+    panel.get_by_role("button", name=said["clone.advanced"]).click()
+    for number, kind in enumerate(("emotion", "style", "speed"), 1):
+        page.locator("#edit-kind").get_by_label(said[f"edit.{kind}"], exact=True).check()
         page.locator("#edit-apply").click()
         expect(page.locator(f"#edit-cards [data-card='{number}']")).to_have_attribute("data-chosen", "")
         done(page, "#edit-player")
     for number in (0, 3):
-        page.locator(f"#edit-cards [data-card='{number}']").get_by_label("Compare").check()
+        page.locator(f"#edit-cards [data-card='{number}']").get_by_label(said["edit.compare"]).check()
     page.locator("#edit-cards table").wait_for()
     page.wait_for_function(
         "document.querySelector('#edit-cards table').closest('[data-state]').dataset.state === 'done'"
     )
 
 
-def voices(page: Page) -> None:
+def voices(page: Page, said: Words) -> None:
     page.locator("#voices-library h3, #voices-library li").first.wait_for()
 
 
-def models(page: Page) -> None:
+def models(page: Page, said: Words) -> None:
     """A line in the chart: what was asked for once is a point."""
     page.wait_for_function(
         "document.querySelector('[data-variant=lite] .editx-line-ram')?.getAttribute('d').includes('L')"
     )
 
 
-def api(page: Page) -> None:
+def api(page: Page, said: Words) -> None:
     page.locator("#api-calls").wait_for()
-    page.get_by_label("Clone", exact=True).check()
+    page.get_by_label(said["page.clone"], exact=True).check()
     expect(page.locator("#api-calls")).to_contain_text("--voice maple")
 
 
