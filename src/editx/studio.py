@@ -35,7 +35,7 @@ class Job:
     `variant`: None takes the studio's default. `seed`: 0 to 2**63 - 1, None draws one. `keep_alive`: seconds the model
     stays after this use, 0 unloads it at once, negative keeps it, None leaves the setting. `tempo`: the result is
     played this many times faster at the same pitch, 0.25 to 4. `keep_iterations`: whether `Result.iterations` holds
-    every step's result.
+    every step's result. `stream`: whether somebody hears the result while it is made (see `Context.stream`).
     """
 
     recipe: Recipe
@@ -45,6 +45,7 @@ class Job:
     sampling: Sampling = field(default_factory=Sampling)
     tempo: float = 1.0
     keep_iterations: bool = False
+    stream: bool = True
 
     def __post_init__(self) -> None:
         """Raises InvalidRequest for a seed or tempo out of range."""
@@ -218,7 +219,7 @@ class _Work:
             if position == 0:
                 self._clip, self._transcript = self._job.recipe.source.clip, self._job.recipe.source.transcript
             last = position == per_part - 1
-            self._step(session, self._parts[part][position], index, stream=last)
+            self._step(session, self._parts[part][position], index, heard=last)
             if last:
                 self._output.end_part(more=part + 1 < len(self._parts))
             if last or self._job.keep_iterations:
@@ -234,16 +235,16 @@ class _Work:
             output.end_part(more=True)
         return output
 
-    def _step(self, session: Session, step: AnyStep, index: int, *, stream: bool) -> None:
+    def _step(self, session: Session, step: AnyStep, index: int, *, heard: bool) -> None:
         """Run one step on the current clip, then make its result the current clip."""
         transcript = self._transcript if isinstance(step, Paralinguistic) else strip_tags(self._transcript)
-        context = Context(transcript, self._seed, self._job.sampling, self._cancellation)
+        context = Context(transcript, self._seed, self._job.sampling, heard and self._job.stream, self._cancellation)
         total = len(self._parts) * len(self._parts[0])
         chunks: list[Clip] = []
         for item in session.run(step, self._clip, context):
             if isinstance(item, Clip):
                 chunks.append(item)
-                if stream:
+                if heard:
                     self._output.write(item)
             elif isinstance(item, Finished):
                 for stage, seconds in item.timings.items():

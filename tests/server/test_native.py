@@ -106,6 +106,17 @@ def test_a_recipe_of_two_steps_in_one_request(native: RunningServer) -> None:
     assert edited.content == speak(native, step_audio={"edits": [{"type": "emotion", "info": "sad"}]}).content
 
 
+def test_only_what_is_heard_while_it_is_made_is_made_in_chunks(native: RunningServer, short_wav: bytes) -> None:
+    """The last step of what is streamed; every step of what is not."""
+    streamed, whole = speak(native).content, speak(native, stream=False).content
+    assert len(streamed) == len(whole)
+    assert streamed != whole
+    assert speak(native, stream_format="sse", stream=False).text.count("speech.audio.delta") > 1
+    (alone,) = edit(native, short_wav, STEPS[:1], **{"return": "all"}).json()["data"]
+    first, _ = edit(native, short_wav, STEPS[:2], **{"return": "all"}).json()["data"]
+    assert first["audio"] == alone["audio"]
+
+
 def test_the_first_sound_leaves_before_the_end(native: RunningServer) -> None:
     with native.client.stream(
         "POST", "/v1/audio/speech", json={**BODY, "input": "One and two and three. " * 9}

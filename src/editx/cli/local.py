@@ -33,6 +33,7 @@ class LocalMaker:
             seed=order.seed,
             tempo=order.speed,
             keep_iterations=order.keep_iterations,
+            stream=False,
         )
         heard = _Heard(notify)
         result = self._workshop.studio.run(job, heard, cancellation)

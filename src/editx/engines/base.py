@@ -50,12 +50,15 @@ class Context:
     """Everything about a step that is neither the step nor the clip.
 
     `transcript`: the words spoken in the clip, empty when unknown. `seed`: 0 to 2**63 - 1; the same seed, input, engine
-    and device give the same samples. `cancellation`: asked between units of work; engines raise `Cancelled` from it.
+    and device give the same samples. `stream`: whether the result is heard while it is made; one that is not may be
+    made in one piece, where that sounds better, and then has other samples. `cancellation`: asked between units of
+    work; engines raise `Cancelled` from it.
     """
 
     transcript: str = ""
     seed: int = 0
     sampling: Sampling = field(default_factory=Sampling)
+    stream: bool = True
     cancellation: Cancellation = field(default_factory=Cancellation)
 
 

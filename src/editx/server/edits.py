@@ -53,7 +53,7 @@ async def edits(
         parsed = _steps(steps)
         clip = service.decoder_until(cancellation).decode(file.file.read(), param="file")
         asked = recipe(Source(clip, transcript), parsed, "transcript")
-        return Job(asked, variant=variant or None, seed=seed, keep_iterations=returns == "all")
+        return Job(asked, variant=variant or None, seed=seed, keep_iterations=returns == "all", stream=False)
 
     with named(FIELDS):
         job = await unless_gone(request, lambda: service.runner.read(read))

@@ -100,6 +100,7 @@ def speech_job(body: SpeechBody, given: Recordings, service: Service, cancellati
         keep_alive=keep_alive_seconds(body.keep_alive),
         sampling=Sampling(body.temperature, body.top_k, body.top_p),
         tempo=body.speed,
+        stream=body.stream or body.stream_format == "sse",
     )
 
 

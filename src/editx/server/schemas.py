@@ -105,7 +105,7 @@ class SpeechBody(Body):
     voice: Name | VoiceReference | None = Field(None, description="A voice of the library, or one of OpenAI's names.")
     response_format: Format = "mp3"
     stream_format: Literal["audio", "sse"] = "audio"
-    stream: bool = Field(True, description="false answers with the whole file and its length.")
+    stream: bool = Field(True, description="false answers with the whole file and its length, decoded in one piece.")
     speed: float = Field(1.0, ge=0.25, le=4.0, description="Plays the result faster or slower at the same pitch.")
     instructions: str | None = Field(
         None, max_length=MAX_INSTRUCTIONS_CHARS, description="An emotion or style named here is applied."

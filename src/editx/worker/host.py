@@ -158,7 +158,7 @@ class _Host:
         """Run the engine and send what it yields. Returns the seconds spent in each stage, sending not included."""
         order = request.order
         cancellation = request.cancellation
-        context = Context(order.transcript, order.seed, order.sampling, cancellation)
+        context = Context(order.transcript, order.seed, order.sampling, order.stream, cancellation)
         timings: dict[str, float] = {}
         stage = "preprocessing"
         results = self._engine.run(order.step, order.sound.clip(), context)

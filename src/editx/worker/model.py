@@ -117,7 +117,9 @@ class WorkerModel:
 
         def order(id: int) -> wire.Run:
             sound = wire.Sound.of(clip)
-            return wire.Run(id, cast(AnyStep, step), sound, context.transcript, context.seed, context.sampling)
+            return wire.Run(
+                id, cast(AnyStep, step), sound, context.transcript, context.seed, context.sampling, context.stream
+            )
 
         with self._request(order, context.cancellation) as (id, inbox):
             taken = 0

@@ -67,6 +67,7 @@ class Run(msgspec.Struct, frozen=True, tag=True):
     transcript: str
     seed: int
     sampling: Sampling
+    stream: bool
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):

@@ -74,6 +74,23 @@ def test_sound_leaves_while_the_language_model_still_generates(engine: StepEngin
     assert any(isinstance(item, Progress) and item.stage == "generation" for item in items[first:])
 
 
+@pytest.mark.parametrize("step", EVERY_STEP, ids=lambda step: step.kind)
+def test_what_nobody_waits_for_is_made_in_one_piece(engine: StepEngine, short: Clip, step: AnyStep) -> None:
+    items = list(engine.run(step, short, Context("some words", 1, stream=False)))
+    (whole,) = [item for item in items if isinstance(item, Clip)]
+    streamed = run(engine, step, short)
+    assert len(whole.samples) == len(streamed.samples)
+    assert not np.array_equal(whole.samples, streamed.samples)
+    assert whole.digest() == run(engine, step, short, stream=False).digest()
+    assert 0.01 < np.abs(whole.samples).max() <= 0.99  # the seams of what is streamed may be louder
+    shares = [
+        item.fraction for item in items if isinstance(item, Progress) and item.fraction and item.stage == "decoding"
+    ]
+    assert shares == sorted(shares)
+    assert len(shares) == 10
+    assert shares[-1] == 1.0
+
+
 def test_a_result_says_whether_it_was_cut_at_its_limit(engine: StepEngine, short: Clip) -> None:
     """A clone may have at least 210 tokens, 5 of which are 0.12 s."""
     reasons = set()
@@ -128,6 +145,12 @@ def test_cancelling_ends_the_run_and_frees_the_slot(engine: StepEngine, short: C
         cancellation.cancel()
         with pytest.raises(Cancelled):
             list(items)
+    cancellation = Cancellation()
+    items = engine.run(Emotion("sad"), short, Context("some words", 1, stream=False, cancellation=cancellation))
+    assert any(isinstance(item, Progress) and item.stage == "decoding" for item in items)
+    cancellation.cancel()
+    with pytest.raises(Cancelled):
+        list(items)
     assert engine._language_model.wait_idle(30)
     left = engine.run(Emotion("sad"), short, Context("some words", 1))
     assert any(isinstance(item, Clip) for item in left)

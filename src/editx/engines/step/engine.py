@@ -1,14 +1,18 @@
 """The native engine: Step-Audio-EditX in PyTorch, from the published checkpoint directories.
 
 A request's way: the recording becomes audio tokens and a voice prompt (both remembered), the language model continues a
-prompt made of them, and the decoder turns its tokens into sound while more are drawn.
+prompt made of them, and the decoder turns its tokens into sound: while more are drawn where somebody listens, else in
+one piece, which hears both sides of every moment and has no seams.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 import torch
@@ -17,6 +21,7 @@ from torch import Tensor
 from editx.audio.clip import Clip
 from editx.engines.base import Context, DeviceLost, Memory, Progress
 from editx.engines.layout import find_files
+from editx.engines.step.decoder.voice import VoicePrompt
 from editx.engines.step.devices import is_lost, resolve
 from editx.engines.step.lm.batcher import LanguageModel
 from editx.engines.step.lm.generation import Generation
@@ -42,7 +47,8 @@ class StepEngine:
         self._language_model = LanguageModel(parts.model, max_batch=max_batch, max_tokens=max_tokens)
 
     def run(self, step: Step, clip: Clip, context: Context) -> Iterator[Progress | Clip]:
-        """Apply `step` to `clip`; see `engines.base.Engine`. Audio leaves while the language model still generates.
+        """Apply `step` to `clip`; see `engines.base.Engine`. With `context.stream` audio leaves while the language
+        model still generates.
 
         Raises InvalidRequest and TooLarge for recordings that are silent, too short or too long (30 s, and a minute
         with the silence at their ends), OutOfMemory
@@ -99,20 +105,48 @@ class StepEngine:
             max_new=cap,
             cancellation=context.cancellation,
         )
-        with self._parts.decoder.session(voice, context.seed, cancellation=context.cancellation) as session:
-            sent = 0
-            for chunk in _decoded(generation, session.stream):
-                if isinstance(chunk, str):
-                    yield Progress(chunk, None, sent / self.sample_rate)
-                    continue
-                sent += len(chunk)
-                yield Clip(chunk.numpy(), self.sample_rate)
+        sent = 0
+        for made in (self._streamed if context.stream else self._whole)(generation, voice, context):
+            if isinstance(made, Progress):
+                yield Progress(made.stage, made.fraction, sent / self.sample_rate)
+                continue
+            sent += len(made)
+            yield Clip(made.numpy(), self.sample_rate)
         cut = generation.finish_reason == "length"
         if cut:
             log.warning("%s reached its limit of %d tokens and was cut there", step.kind, generation.limit)
         if not sent:
             raise EngineFault(f"the model ended {step.kind} without a sound; try another seed")
         yield Progress("decoding", 1.0, sent / self.sample_rate, cut)
+
+    def _streamed(self, generation: Generation, voice: VoicePrompt, context: Context) -> Iterator[Progress | Tensor]:
+        """Sound as it becomes ready."""
+        with (
+            closing(generation),
+            self._parts.decoder.session(voice, context.seed, cancellation=context.cancellation) as session,
+        ):
+            yield Progress("generation")
+            for ids in generation:
+                if ids:
+                    yield Progress("decoding")
+                    yield from session.stream(_mixed(ids))
+                yield Progress("generation")
+            yield Progress("decoding")
+            yield from session.stream([], last=True)
+
+    def _whole(self, generation: Generation, voice: VoicePrompt, context: Context) -> Iterator[Progress | Tensor]:
+        """Sound in one piece, once everything is generated."""
+        found: list[int] = []
+        with closing(generation):
+            yield Progress("generation")
+            for ids in generation:
+                found += ids
+                yield Progress("generation")
+        yield from _telling(
+            lambda told: self._parts.decoder.offline(
+                _mixed(found), voice, context.seed, cancellation=context.cancellation, told=told
+            )
+        )
 
     def _prompt(self, step: Step, context: Context, audio_ids: list[int]) -> tuple[Prompt, int]:
         """What the language model continues, and by how many tokens at most."""
@@ -124,19 +158,27 @@ class StepEngine:
         return edit_prompt(text, step, context.transcript, audio_ids), edit_cap(step, len(audio_ids))
 
 
-def _decoded(generation: Generation, stream: Callable[..., Iterator[Tensor]]) -> Iterator[Tensor | str]:
-    """Sound as it becomes ready, between the names of the stages the time goes to."""
+def _telling(decode: Callable[[Callable[[float], None]], Tensor]) -> Iterator[Progress | Tensor]:
+    """What `decode` is told of its progress, and then what it returns. It runs in a thread: it may take minutes."""
+    news: SimpleQueue[float | Tensor | BaseException] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            news.put(decode(news.put))
+        except BaseException as error:
+            news.put(error)
+
+    thread = Thread(target=run, name="decoder", daemon=True)
+    thread.start()
     try:
-        yield "generation"
-        for ids in generation:
-            if ids:
-                yield "decoding"
-                yield from stream(_mixed(ids))
-            yield "generation"
-        yield "decoding"
-        yield from stream([], last=True)
+        while isinstance(said := news.get(), float):
+            yield Progress("decoding", said)
+        if isinstance(said, BaseException):
+            raise said
+        if len(said):
+            yield said
     finally:
-        generation.close()
+        thread.join()
 
 
 def _mixed(ids: list[int]) -> list[int]:

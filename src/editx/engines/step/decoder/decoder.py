@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -29,6 +30,9 @@ from editx.engines.step.decoder.tokens import (
 from editx.engines.step.decoder.voice import VoiceCache, VoicePrompt, content_key
 from editx.engines.step.decoder.wave_stream import Vocoder, whole
 from editx.errors import InvalidRequest
+
+Told = Callable[[float], None]
+"""Told the share of the work that is done, 0 to 1."""
 
 
 class TokenDecoder:
@@ -98,16 +102,16 @@ class TokenDecoder:
     @torch.inference_mode()
     def offline(
         self, tokens: Sequence[int], voice: VoicePrompt, seed: int = 0, *, noise: Noise | None = None,
-        cancellation: Cancellation | None = None,
+        cancellation: Cancellation | None = None, told: Told = lambda share: None,
     ) -> Tensor:  # fmt: skip
         """All tokens at once -> fp32 samples on the CPU, (960 * dual frames,).
 
-        `noise` replaces what `seed` would give. Raises InvalidRequest for a token that does not exist, Cancelled soon
-        after the cancellation.
+        `noise` replaces what `seed` would give. `told` hears the share that is done, 0 to 1. Raises InvalidRequest for
+        a token that does not exist, Cancelled soon after the cancellation.
         """
         noise = noise or SeededNoise(seed, self.device, self.flow.config.mels)
         check = (cancellation or Cancellation()).raise_if_cancelled
-        mel = self.offline_mel(tokens, voice, noise, cancellation)
+        mel = self.offline_mel(tokens, voice, noise, cancellation, told)
         check()
         wave = whole(self.vocoder, mel, noise)[0].cpu() if mel.shape[2] else torch.zeros(0)
         with torch.inference_mode(False):
@@ -115,16 +119,22 @@ class TokenDecoder:
 
     @torch.inference_mode()
     def offline_mel(
-        self, tokens: Sequence[int], voice: VoicePrompt, noise: Noise, cancellation: Cancellation | None = None
-    ) -> Tensor:
+        self, tokens: Sequence[int], voice: VoicePrompt, noise: Noise, cancellation: Cancellation | None = None,
+        told: Told = lambda share: None,
+    ) -> Tensor:  # fmt: skip
         """All tokens at once -> log-mel (1, 80, 2 * dual frames) on the decoder's device."""
         ids = checked(tokens)
         if not ids:
             return torch.zeros(1, self.flow.config.mels, 0, device=self.device)
         entered = torch.cat([voice.entered_btd, self.flow.enter(dual_frames(ids))], dim=1)
         flow_noise = noise.flow(0, MEL_PER_FRAME * entered.shape[1])
-        check = (cancellation or Cancellation()).raise_if_cancelled
-        return self.flow.offline(entered, voice.speaker_bc, voice.mel_btc, flow_noise, check)
+        check, steps = (cancellation or Cancellation()).raise_if_cancelled, itertools.count()
+
+        def before_a_step() -> None:
+            check()
+            told(next(steps) / (self.options.steps + 1))
+
+        return self.flow.offline(entered, voice.speaker_bc, voice.mel_btc, flow_noise, before_a_step)
 
     def session(
         self, voice: VoicePrompt, seed: int = 0, *, noise: Noise | None = None, cancellation: Cancellation | None = None
