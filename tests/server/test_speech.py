@@ -258,7 +258,9 @@ def test_words_of_a_recording_are_limited_under_their_name(server: RunningServer
     words = "x" * 20_001
     for body, param in (
         ({"ref_audio": encoded, "ref_text": words}, "ref_text"),
+        ({"ref_audio": encoded, "step_audio": {"prompt_text": words}}, "step_audio.prompt_text"),
         ({"step_audio": {"prompt_audio_base64": encoded, "prompt_text": words}}, "step_audio.prompt_text"),
+        ({"step_audio": {"prompt_audio_base64": encoded}, "ref_text": words}, "ref_text"),
         (
             {"step_audio": {"mode": "denoise", "input_audio_base64": encoded, "audio_text": words}},
             "step_audio.audio_text",
@@ -266,3 +268,17 @@ def test_words_of_a_recording_are_limited_under_their_name(server: RunningServer
     ):
         response = speak(server, **body)
         assert (response.status_code, response.json()["error"]["param"]) == (413, param), response.text
+    for file, body, param in (
+        ("prompt_audio_file", {"step_audio": {"prompt_text": words}}, "step_audio.prompt_text"),
+        ("prompt_audio_file", {"ref_text": words}, "ref_text"),
+        ("input_audio_file", {"step_audio": {"mode": "vad", "audio_text": words}}, "step_audio.audio_text"),
+    ):
+        payload = {"payload": json.dumps({"input": TEXT, **body})}
+        response = server.client.post("/v1/audio/speech/upload", data=payload, files={file: speech_wav})
+        assert (response.status_code, response.json()["error"]["param"]) == (413, param), response.text
+    for path, form in (
+        ("/v1/audio/edits", {"steps": '[{"type": "vad"}]'}),
+        ("/v1/voices", {"name": "long words"}),
+    ):
+        response = server.client.post(path, data={**form, "transcript": words}, files={"file": speech_wav})
+        assert (response.status_code, response.json()["error"]["param"]) == (413, "transcript"), response.text

@@ -92,7 +92,7 @@ def speech_job(body: SpeechBody, given: Recordings, service: Service, cancellati
         raise InvalidRequest(message, param="step_audio.edit_type")
     variant = extra.model_variant or variant_of_model(body.model, service)
     open_ = _Opener(service, cancellation)
-    source, transcript_field = (_reference if mode == "clone" else _recording)(body, extra, given, open_)
+    source, transcript_field = (_reference if mode == "clone" else _recording)(body, given, open_)
     return Job(
         recipe=recipe(source, steps, transcript_field),
         variant=variant,
@@ -123,13 +123,12 @@ def speech_fields(body: SpeechBody, given: Recordings) -> dict[str, str]:
     extra = body.step_audio or StepAudio()
     edits = _mode(extra, given)[0] == "edit"
     recording = next(iter(given.to_edit if edits else given.to_clone), "voice")
-    words = "step_audio.audio_text" if edits else "step_audio.prompt_text"
     return {
         "text": "step_audio.edit_info" if edits and extra.edit_info else "input",
         "variant": "step_audio.model_variant" if extra.model_variant else "model",
         "steps": "step_audio.edits",
         "audio": recording,
-        "transcript": "ref_text" if recording == "ref_audio" else words,
+        "transcript": _transcript(body, recording)[1],
     }
 
 
@@ -192,23 +191,32 @@ def _instructed(instructions: str | None) -> tuple[AnyStep, ...]:
     return tuple(found)
 
 
-def _reference(body: SpeechBody, extra: StepAudio, given: Recordings, open_: _Opener) -> tuple[Source, str]:
+def _transcript(body: SpeechBody, recording: str) -> tuple[str, str]:
+    """What is said in the recording of that field, and the field that says it, or should."""
+    extra = body.step_audio or StepAudio()
+    ref, prompt = (body.ref_text, "ref_text"), (extra.prompt_text, "step_audio.prompt_text")
+    if recording in ("input_audio_file", "step_audio.input_audio_base64"):
+        fields = [(extra.audio_text, "step_audio.audio_text")]
+    else:
+        fields = [ref, prompt] if recording == "ref_audio" else [prompt, ref]
+    return next(((text, field) for text, field in fields if text), ("", fields[0][1]))
+
+
+def _reference(body: SpeechBody, given: Recordings, open_: _Opener) -> tuple[Source, str]:
     """The voice to clone, and the field its transcript is given in."""
     for field, recording in given.to_clone.items():
-        clip = open_.clip(recording, field)
-        if field == "ref_audio":
-            return Source(clip, body.ref_text or extra.prompt_text or ""), "ref_text"
-        return Source(clip, extra.prompt_text or body.ref_text or ""), "step_audio.prompt_text"
+        transcript, param = _transcript(body, field)
+        return Source(open_.clip(recording, field), transcript), param
     return open_.voice(body.voice_name() or DEFAULT_VOICE), "voice"
 
 
-def _recording(body: SpeechBody, extra: StepAudio, given: Recordings, open_: _Opener) -> tuple[Source, str]:
+def _recording(body: SpeechBody, given: Recordings, open_: _Opener) -> tuple[Source, str]:
     """The recording to edit, and the field its transcript is given in."""
-    param = "step_audio.audio_text"
     for field, recording in given.to_edit.items():
-        return Source(open_.clip(recording, field), extra.audio_text or ""), param
+        transcript, param = _transcript(body, field)
+        return Source(open_.clip(recording, field), transcript), param
     if voice := body.voice_name():
-        return open_.voice(voice), param
+        return open_.voice(voice), "step_audio.audio_text"
     raise InvalidRequest(
         "editing needs a recording: send step_audio.input_audio_base64, the file input_audio_file, or a voice",
         param="step_audio.input_audio_base64",
