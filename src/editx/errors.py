@@ -25,6 +25,10 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
 
 class EditXError(Exception):
     """Base of all errors raised on purpose.
@@ -123,3 +127,17 @@ def _tree(kind: type[EditXError]) -> list[type[EditXError]]:
 
 BY_CODE: dict[str, type[EditXError]] = {kind.code: kind for kind in _tree(EditXError)}
 """Every kind of error by its `code`, for errors that crossed a process boundary as text."""
+
+
+@contextmanager
+def named(fields: Mapping[str, str]) -> Iterator[None]:
+    """Errors from below name the parameter as whoever asked wrote it: `fields` says how."""
+    try:
+        yield
+    except EditXError as error:
+        name = (error.param or "").partition("[")[0]
+        if name not in fields:
+            raise
+        told = copy.copy(error)  # others may have been told of the same failure
+        told.param = fields[name]
+        raise told from error

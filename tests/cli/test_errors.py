@@ -126,6 +126,15 @@ def test_errors_of_a_server_have_the_codes_of_errors_here(editx: CommandLine, ke
     assert editx.json(*edit, code=2, **there)["error"]["code"] == "missing_transcript"
 
 
+def test_errors_name_the_flags_of_the_command(editx: CommandLine, keyed: KeyedServer):
+    clone = ("clone", "Hi.", "--ref", "me.wav", "-o", "x.wav", "--ref-text")
+    (editx.folder / "noise.wav").write_bytes(b"no sound")
+    for there in ({}, keyed.variables):
+        assert "(--ref-text)" in editx.error(*clone, "a " * 20_000, code=5, **there)
+        assert "(--ref)" in editx.error(*clone, "Hi.", "--ref", "noise.wav", code=2, **there)
+        assert "(--variant)" in editx.error(*clone, "Hi.", "--variant", "none", code=3, **there)
+
+
 class _Broken(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))

@@ -9,8 +9,14 @@ from typing import Annotated
 import typer
 
 from editx.cli.options import ENGINE_SETTINGS, ApiKey, AsJson, Force, Format, Seed, Server, Variant, with_settings
-from editx.errors import InvalidRequest, MissingTranscript
+from editx.errors import InvalidRequest, MissingTranscript, named
 from editx.settings import Settings
+
+_FLAGS = {
+    "input": "TEXT", "text": "TEXT", "file": "--ref", "prompt_audio_file": "--ref", "transcript": "--ref-text",
+    "step_audio.prompt_text": "--ref-text", "model": "--variant", "step_audio.model_variant": "--variant",
+}  # fmt: skip
+"""Where the parameters that the studio, or a server, complains of are given here."""
 
 
 @with_settings(ENGINE_SETTINGS)
@@ -91,7 +97,8 @@ def clone(
         speed=speed,
         format=format,
     )
-    made = making.make_one(order, settings, server, api_key)
+    with named(_FLAGS):
+        made = making.make_one(order, settings, server, api_key)
     making.write(made, out)
     making.announce(made, out, format, as_json=as_json)
 

@@ -12,12 +12,12 @@ from fastapi.responses import JSONResponse
 
 from editx.audio.codec import encode
 from editx.cancellation import Cancellation
-from editx.errors import InvalidRequest
+from editx.errors import InvalidRequest, named
 from editx.recipe import AnyStep, Source, parse_steps
 from editx.server import replies
 from editx.server.errors import RESPONSES
 from editx.server.presence import unless_gone
-from editx.server.requests import named, recipe
+from editx.server.requests import recipe
 from editx.server.schemas import EditsBody, Format, IterationBody, Seed
 from editx.server.service import The
 from editx.studio import Job, Result

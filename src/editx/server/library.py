@@ -9,12 +9,12 @@ from pydantic import BaseModel
 
 from editx.audio.codec import MIME_TYPES, encode
 from editx.cancellation import Cancellation
+from editx.errors import named
 from editx.recipe import PARALINGUISTIC_TAGS, STEP_TYPES
 from editx.server.bodies import documented, json_body
 from editx.server.errors import RESPONSES
 from editx.server.presence import unless_gone
 from editx.server.ranges import ranged
-from editx.server.requests import named
 from editx.server.schemas import RenameBody, VoiceList, VoiceObject
 from editx.server.service import The
 from editx.text import LANGUAGE_TAGS

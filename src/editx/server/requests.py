@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-import copy
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from editx.audio.clip import Clip
 from editx.cancellation import Cancellation
 from editx.engines.base import Sampling
-from editx.errors import EditXError, InvalidRequest, MissingTranscript, NotFound, TooLarge
+from editx.errors import InvalidRequest, MissingTranscript, NotFound, TooLarge
 from editx.fetch import fetch_audio
 from editx.recipe import EMOTIONS, STYLES, AnyStep, Clone, Emotion, Recipe, Source, Style, parse_step, parse_steps
 from editx.server.schemas import SpeechBody, StepAudio, keep_alive_seconds
@@ -102,20 +99,6 @@ def speech_job(body: SpeechBody, given: Recordings, service: Service, cancellati
         tempo=body.speed,
         stream=body.stream or body.stream_format == "sse",
     )
-
-
-@contextmanager
-def named(fields: Mapping[str, str]) -> Iterator[None]:
-    """Errors from below name the parameter as this request's client wrote it: `fields` says how."""
-    try:
-        yield
-    except EditXError as error:
-        name = (error.param or "").partition("[")[0]
-        if name not in fields:
-            raise
-        told = copy.copy(error)  # other requests may have been told of the same failure
-        told.param = fields[name]
-        raise told from error
 
 
 def speech_fields(body: SpeechBody, given: Recordings) -> dict[str, str]:

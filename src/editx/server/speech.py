@@ -10,12 +10,12 @@ from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFil
 from pydantic import ValidationError
 
 from editx.cancellation import Cancellation
-from editx.errors import InvalidRequest
+from editx.errors import InvalidRequest, named
 from editx.server import replies
 from editx.server.bodies import documented, json_body
 from editx.server.errors import RESPONSES, validation_message
 from editx.server.presence import unless_gone
-from editx.server.requests import Recordings, Uploads, named, recordings, speech_fields, speech_job
+from editx.server.requests import Recordings, Uploads, recordings, speech_fields, speech_job
 from editx.server.schemas import SpeechBody
 from editx.server.service import Service, The
 
