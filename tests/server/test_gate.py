@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import Iterator
 
 import httpx
@@ -180,6 +181,25 @@ def test_without_a_key_only_names_that_are_ours_are_answered(
         assert [called(named, host) for host in hosts] == [200, 200, 200, 200, 403]
     with running_server(tmp_path_factory.mktemp("open"), "--host", "0.0.0.0") as everywhere:
         assert called(everywhere, "evil.example") == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/v1/audio/speech", "application/json"),
+        ("/v1/audio/edits", "multipart/form-data; boundary=x"),
+        ("/login", "application/x-www-form-urlencoded"),
+    ],
+)
+def test_a_client_that_leaves_while_it_sends_is_no_defect(guarded: RunningServer, path: str, kind: str) -> None:
+    url = httpx.URL(guarded.url)
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer first-key\r\nContent-Type: {kind}\r\n"
+    request_id = f"half.{path.rpartition('/')[2]}"
+    with socket.create_connection((url.host, url.port)) as connection:
+        connection.sendall(f"{head}X-Request-Id: {request_id}\r\nContent-Length: 100\r\n\r\n--x".encode())
+    guarded.wait_for_log(rf"POST {path} 499 .* id={request_id}")
+    assert not [line for line in guarded.log if "a defect answered" in line]
+    assert f'route="{path}",status="499"' in guarded.client.get("/metrics", headers=bearer("first-key")).text
 
 
 class Broken(Exception):

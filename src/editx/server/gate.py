@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -75,6 +75,14 @@ class Gate:
         began = time.monotonic()
         status = 0
         complete = False
+        left = False
+        counted = self._counted(receive, headers)
+
+        async def received() -> Message:
+            nonlocal left
+            message = await counted()
+            left = left or (message["type"] == "http.disconnect" and not status)
+            return message
 
         async def send_marked(message: Message) -> None:
             nonlocal status, complete
@@ -90,13 +98,15 @@ class Gate:
             if refusal is not None:
                 await refusal(scope, receive, send_marked)
             else:
-                await self._app(scope, self._counted(receive, headers), send_marked)
+                await self._app(scope, received, send_marked)
         except asyncio.CancelledError:
             # The server stops and has waited for this request long enough.
             if status:
                 scope["state"]["broken_off"] = 503
             else:
                 await error_response(ShuttingDown("the server is shutting down"))(scope, receive, send_marked)
+        except ClientDisconnect:
+            pass  # in the middle of what it sent: nobody is there to be told
         except Exception as error:
             defects.error("a defect answered %s %s", scope["method"], scope["path"], exc_info=error)
             if status:
@@ -105,7 +115,8 @@ class Gate:
                 await _defect()(scope, receive, send_marked)
         finally:
             seconds = time.monotonic() - began
-            final = status if complete else scope["state"].get("broken_off", CLIENT_CLOSED_REQUEST)
+            answered = complete and not left  # what the framework says of half a form, it says to nobody
+            final = status if answered else scope["state"].get("broken_off", CLIENT_CLOSED_REQUEST)
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.request(scope["method"], route, final, seconds)
             path = scope["raw_path"].decode("latin-1")  # still percent-encoded, so nobody can write lines into the log
