@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import ipaddress
+import resource
 import socket
 import ssl
 import subprocess
@@ -423,6 +424,17 @@ def test_a_server_that_speaks_no_http(site: Site) -> None:
         thread.join()
     with pytest.raises(InvalidRequest, match="no connection"):
         fetch(f"http://files.example:{port}/")
+
+
+def test_a_system_that_gives_no_socket_is_no_defect() -> None:
+    """As one without IPv6 does for such an address; here it has no descriptor left."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(InvalidRequest, match="no connection to"):
+            fetch_audio("http://files.example/", max_bytes=1, is_public=only_here, resolve=lambda host: [HERE])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_name_without_addresses() -> None:

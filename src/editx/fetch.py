@@ -201,7 +201,10 @@ class _Fetch:
     def _connect(self, addresses: Sequence[Address], host: str, port: int) -> socket.socket:
         for address in addresses:
             self._cancellation.raise_if_cancelled()
-            connection = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6)
+            try:
+                connection = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6)
+            except OSError:  # a system without this version, or without a descriptor left
+                continue
             forget = self._cancellation.on_cancel(partial(_shut, connection))
             try:
                 connection.settimeout(self._left())
