@@ -88,11 +88,12 @@ class Session:
                 except BaseException:
                     self._free()
                     raise
+                whole = self._ended  # after the yield it may be `close` that has ended it
             if chunk is None:
                 return
             # Cloned outside of inference mode: the caller may do with it what it likes.
             yield chunk.clone()
-            if self._ended:
+            if whole:
                 return
 
     @torch.inference_mode()
