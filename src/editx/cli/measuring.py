@@ -5,11 +5,10 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 
-import psutil
-
 from editx.backends.base import Backend
 from editx.cancellation import Cancellation
 from editx.cli.orders import Notify, Stage
+from editx.processes.memory import resident_bytes
 from editx.recipe import AnyStep, Clone, Emotion, Recipe, Source
 from editx.studio import Job
 from editx.workshop import Workshop
@@ -41,7 +40,7 @@ class Speeds:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What the worker process holds, in GB; 0 once it has ended."""
+    """What the worker process and those it started hold, in GB; 0 once it has ended."""
 
     ram_gb: float
     gpu_gb: float
@@ -104,8 +103,4 @@ def _median(speeds: list[Speed]) -> Speed:
 
 def _memory(backend: Backend, variant: str, pid: int) -> Memory:
     """Asked of the system, so that a worker which did not end is seen."""
-    try:
-        ram = psutil.Process(pid).memory_info().rss
-    except psutil.NoSuchProcess:
-        ram = 0
-    return Memory(round(ram / 1e9, 3), backend.status()[variant]["gpu_memory_process_gb"])
+    return Memory(round(resident_bytes(pid) / 1e9, 3), backend.status()[variant]["gpu_memory_process_gb"])

@@ -14,7 +14,6 @@ from typing import cast
 
 import msgspec
 import numpy as np
-import psutil
 
 from editx.audio.clip import Clip
 from editx.cancellation import Cancellation
@@ -30,6 +29,7 @@ from editx.errors import (
     Stalled,
 )
 from editx.processes import frames
+from editx.processes.memory import resident_bytes
 from editx.processes.process import Child
 from editx.recipe import AnyStep, Step
 from editx.worker import wire
@@ -155,11 +155,8 @@ class WorkerModel:
         return self._memory
 
     def rss_bytes(self) -> int:
-        """Main memory the process occupies now, in bytes; 0 when it has ended."""
-        try:
-            return int(psutil.Process(self.pid).memory_info().rss) if self._child.exit_code is None else 0
-        except psutil.NoSuchProcess:
-            return 0
+        """Main memory the process and those it started occupy now, in bytes; 0 when it has ended."""
+        return resident_bytes(self.pid) if self._child.exit_code is None else 0
 
     def watch(self, callback: Callable[[ModelCrashed], None]) -> None:
         """Call `callback` once if the process ends without `close` or `kill`; at once if it has. It must not block."""
