@@ -108,7 +108,8 @@ def test_json_is_short_besides_its_recordings(server: RunningServer) -> None:
     for content in (
         b'{"input": "Hi.", "unknown": [' + b"[]," * 400_000 + b"[]]}",
         b'{"input": "' + "\u554a".encode() * 400_000 + b'"}',
-        b'{"input": "' + b"\\u554a" * 2_000_000 + b'"}',
+        b'{"input": "' + b"\\u554a" * 2_000_001 + b'"}',
+        b'{"input": "Hi.", "ref_audio": "' + b"\\n" * 2_000_001 + b'"}',
     ):
         refused = speak(content)
         assert refused.status_code == 413, refused.text

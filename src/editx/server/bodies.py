@@ -20,6 +20,9 @@ from editx.server.service import The
 
 MAX_PLAIN_BYTES = 1_000_000
 """Of one JSON body, what is not base64: texts in most scripts, and everything that makes the parser work."""
+MAX_ESCAPES = 2_000_000
+"""Of one JSON body: line ends in 100 MB of base64, or its slashes, as PHP writes them. Each costs the parser as much as
+a hundred other bytes, and while it parses nothing else runs."""
 
 _BASE64 = (string.ascii_letters + string.digits + "+/=-_ \\\r\n\t").encode()
 """And white space, and the backslashes of line ends in it."""
@@ -28,17 +31,21 @@ B = TypeVar("B", bound=BaseModel)
 
 
 class PlainBytes:
-    """Counts, over the pieces of a JSON body, the bytes that are not base64."""
+    """Counts, over the pieces of a JSON body, the bytes that are not base64, and the escapes."""
 
     def __init__(self) -> None:
         self._count = 0
+        self._escapes = 0
 
     def add(self, piece: bytes) -> None:
         """Raises TooLarge once they are too many."""
-        self._count += len(piece.translate(None, _BASE64)) + piece.count(b"\\u")
-        if self._count > MAX_PLAIN_BYTES:
+        self._count += len(piece.translate(None, _BASE64))
+        self._escapes += piece.count(b"\\")
+        if self._count > MAX_PLAIN_BYTES or self._escapes > MAX_ESCAPES:
             raise TooLarge(
-                f"a JSON body has at most {MAX_PLAIN_BYTES} bytes besides the base64 of recordings", param="body"
+                f"a JSON body has at most {MAX_PLAIN_BYTES} bytes besides the base64 of recordings, and at most "
+                f"{MAX_ESCAPES} escapes",
+                param="body",
             )
 
 
