@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -17,7 +18,7 @@ from editx.cli.app import run
 from editx.cli.console import EXIT_CODES, exit_code_of
 from editx.errors import BY_CODE
 from tests.cli.conftest import KeyedServer
-from tests.cli.running import CommandLine
+from tests.cli.running import CommandLine, Terminal, environment
 from tests.running import RunningServer, running_server
 
 LONG = "The quick brown fox jumps over the lazy dog, and then it sleeps. " * 120
@@ -97,6 +98,19 @@ def test_usage_is_2(
     assert said in shown.err
     assert shown.err.count("\n") == 1
     assert not Path("x.wav").exists()
+
+
+def test_interrupting_the_imports_is_130(tmp_path: Path):
+    """With a package in it whose import does not end."""
+    (tmp_path / "typer.py").write_text("import signal\nprint('importing', flush=True)\nsignal.pause()\n")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "editx", "voices", "list"]
+    with Terminal(command, tmp_path, environment(tmp_path / "data", PYTHONPATH=path)) as running:
+        running.wait_for("importing")
+        running.interrupt()
+        assert running.wait() == 130
+        assert "error: interrupted" in running.shown
+        assert "Traceback" not in running.shown
 
 
 def test_commands_alone_show_their_help(editx: CommandLine):
