@@ -122,6 +122,22 @@ def test_a_worker_that_stalls_is_killed_and_the_request_told(tmp_path: Path) -> 
         assert server.client.post("/v1/audio/speech", json=BODY).status_code == 200
 
 
+def test_a_server_whose_default_crashes_again_and_again_is_not_ready(tmp_path: Path) -> None:
+    crash = {**BODY, "input": "exit:3", "stream": False}
+    with running_server(tmp_path, program="tests.server.faulty") as server:
+        for crashes in range(7):  # left alone for at most 5 s after each, which a request waits for
+            assert server.status()["crashes"] == crashes
+            assert server.client.get("/readyz").json() == {"status": "ready"}
+            assert server.client.post("/v1/audio/speech", json=crash).json()["error"]["code"] == "model_crashed"
+        for refused in (
+            server.client.get("/readyz"),
+            server.client.post("/v1/audio/speech", json={**BODY, "input": "echo"}),
+        ):
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "backing_off")
+            assert "lite crashed" in refused.json()["error"]["message"]
+        assert server.client.get("/healthz").status_code == 200
+
+
 def test_samples_that_are_no_numbers_cost_the_request_alone(tmp_path: Path) -> None:
     with running_server(tmp_path, program="tests.server.faulty") as server:
         for format in FORMATS:
