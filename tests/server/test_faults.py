@@ -235,3 +235,16 @@ def test_requests_that_outlast_a_stop_are_told(tmp_path: Path) -> None:
             assert b"shutting_down" in told
         assert server.process.wait(30) == 0
         assert not [line for line in server.log if "Traceback" in line], "\n".join(server.log[-60:])
+
+
+def test_a_load_that_hangs_holds_up_no_stop(tmp_path: Path) -> None:
+    with running_server(tmp_path, "--drain-timeout", "0.2") as server, ThreadPoolExecutor(1) as pool:
+        (zygote,) = (child for child in server.descendants() if "editx.processes.zygote" in child.cmdline())
+        zygote.suspend()  # for whose answer a load waits a minute
+        load = pool.submit(server.client.post, "/api/v1/models/lite/load")
+        wait_until(server, lambda status: status["state"] == "loading")
+        server.process.send_signal(signal.SIGTERM)
+        answer = load.result(60)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "shutting_down"), answer.text
+        assert server.process.wait(30) == 0
+        assert psutil.wait_procs([zygote], timeout=10)[1] == []

@@ -112,6 +112,7 @@ def open_service(settings: Settings, metrics: Metrics) -> Iterator[Service]:
     with (
         open_workshop(settings, metrics.lifecycle) as workshop,
         contextlib.closing(Runner(workshop.studio, metrics, threads=threads, queue_size=settings.queue_size)) as runner,
+        contextlib.closing(workshop.backend),  # before the runner, whose threads may wait for a model
     ):
         metrics.watch(workshop.backend)
         yield Service(
