@@ -108,8 +108,8 @@ class Runner:
         """Run something short that blocks, such as looking at the voice library."""
         return await asyncio.get_running_loop().run_in_executor(self._chores, function)
 
-    async def read(self, function: Callable[[Cancellation], T]) -> T:
-        """Run what decodes or fetches a stranger's recording; it is cancelled when the caller is.
+    async def read(self, function: Callable[[Cancellation], T], cancellation: Cancellation | None = None) -> T:
+        """Run what decodes or fetches a stranger's recording; it is cancelled when the caller is, or by `cancellation`.
 
         Raises QueueFull when too many wait for that already, ShuttingDown when the server did not wait for it.
         """
@@ -118,18 +118,18 @@ class Runner:
                 f"{self._reading - READERS} requests wait for their recordings to be read already; try again later",
                 retry_after_s=READ_AGAIN_S,
             )
-        cancellation = Cancellation()
+        stop = cancellation or Cancellation()
 
         def work() -> T:
             try:
-                cancellation.raise_if_cancelled()
-                return function(cancellation)
+                stop.raise_if_cancelled()
+                return function(stop)
             except Cancelled as error:
                 raise self._why(error) from None
 
         self._reading += 1
         try:
-            with self._ending(cancellation):
+            with self._ending(stop):
                 return await asyncio.get_running_loop().run_in_executor(self._readers, work)
         finally:
             self._reading -= 1

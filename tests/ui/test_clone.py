@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
 from editx.audio.codec import Decoder
 from tests.running import RunningServer, running_server
+from tests.server.test_recordings import heavy
 from tests.ui.visit import Visit
 
 LONG = "This sentence is one of very many, and all of them are to be spoken. " * 60
@@ -93,6 +95,22 @@ def test_cancel_cancels(page: Page, site: RunningServer) -> None:
     assert site.status()["leases"] == 0
     say(page, "And again.")
     player(page, "done")
+
+
+def test_cancel_cancels_while_the_recording_is_read(page: Page, site: RunningServer, tmp_path: Path) -> None:
+    long = tmp_path / "long.flac"
+    long.write_bytes(heavy())
+    page.get_by_label("A recording of mine").check()
+    page.locator("input[type=file]").first.set_input_files(long)
+    page.get_by_label("What is said in the recording").fill("Nothing.")
+    site.client.post("/api/v1/models/lite/load").raise_for_status()  # so that all that stay are there
+    before = set(site.descendants())
+    say(page, "This is never said.")
+    while not (decoders := set(site.descendants()) - before):
+        pass
+    page.get_by_role("button", name="Cancel").click()
+    player(page, "cancelled")
+    assert psutil.wait_procs(decoders, timeout=15)[1] == []
 
 
 @pytest.mark.parametrize(

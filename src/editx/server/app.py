@@ -48,8 +48,9 @@ def create_app(settings: Settings, page: Page | None = None) -> FastAPI:
         with open_service(settings, metrics) as service, sounds:
             app.state.service = service
             parts = Parts(
-                settings, service.studio, service.voices, service.decoder, service.runner, sounds, Running(), desks
-            )
+                settings, service.studio, service.voices, service.decoder_until, service.runner, sounds, Running(),
+                desks,
+            )  # fmt: skip
             async with page.serving(parts):
                 yield
 
@@ -115,6 +116,4 @@ def open_service(settings: Settings, metrics: Metrics) -> Iterator[Service]:
         contextlib.closing(workshop.backend),  # before the runner, whose threads may wait for a model
     ):
         metrics.watch(workshop.backend)
-        yield Service(
-            settings, workshop.studio, workshop.voices, workshop.decoder, workshop.decoder_until, runner, metrics
-        )
+        yield Service(settings, workshop.studio, workshop.voices, workshop.decoder_until, runner, metrics)

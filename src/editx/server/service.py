@@ -26,7 +26,6 @@ class Service:
     settings: Settings
     studio: Studio
     voices: VoiceLibrary
-    decoder: Decoder
     decoder_until: Callable[[Cancellation], Decoder]
     runner: Runner
     metrics: Metrics

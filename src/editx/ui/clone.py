@@ -10,13 +10,14 @@ import gradio as gr
 from gradio.components import Component
 from gradio.events import Dependency
 
+from editx.cancellation import Cancellation
 from editx.errors import EditXError, InvalidRequest, MissingTranscript
 from editx.recipe import EMOTIONS, STYLES, AnyStep, Clone, Emotion, Recipe, Source, Style
 from editx.studio import Job
 from editx.text import with_language
 from editx.ui import controls
 from editx.ui.parts import Parts
-from editx.ui.takes import failed, perform
+from editx.ui.takes import failed, perform, read
 from editx.ui.words import Words
 
 LANGUAGES = ("auto", "mandarin", "english", "sichuanese", "cantonese", "japanese", "korean")
@@ -118,7 +119,7 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks) -> CloneTab:
             return
         yield {"state": "queued", "position": 0}, None
         try:
-            made = await parts.runner.read(lambda _: job(parts, form))
+            made = await read(parts, str(request.session_hash), lambda stop: job(parts, form, stop), PLACE)
         except EditXError as error:
             yield failed(words, error), None
             return
@@ -139,11 +140,11 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks) -> CloneTab:
     return CloneTab(item, inputs, voice, advanced[0], player, take, edit, kept)
 
 
-def job(parts: Parts, form: CloneForm) -> Job:
+def job(parts: Parts, form: CloneForm, stop: Cancellation) -> Job:
     """The job a form stands for. Blocks while a recording is decoded. Raises EditXError."""
     steps = form.steps()
     return Job(
-        recipe=Recipe(_source(parts, form), steps),
+        recipe=Recipe(_source(parts, form, stop), steps),
         variant=form.variant or None,
         seed=controls.seed(form.seed),
         sampling=controls.sampling(form.temperature, form.top_k, form.top_p),
@@ -170,7 +171,7 @@ def first_voice(parts: Parts) -> str | None:
     return next(iter(voice_names(parts)), None)
 
 
-def _source(parts: Parts, form: CloneForm) -> Source:
+def _source(parts: Parts, form: CloneForm, stop: Cancellation) -> Source:
     if form.source == LIBRARY:
         if not form.voice:
             raise InvalidRequest("choose a voice of the library", param="voice")
@@ -180,4 +181,4 @@ def _source(parts: Parts, form: CloneForm) -> Source:
         raise InvalidRequest("a recording of the voice is missing", param="reference")
     if not form.transcript.strip():
         raise MissingTranscript("cloning needs the words spoken in the recording", param="transcript")
-    return Source(parts.decoder.decode_path(form.reference, param="reference"), form.transcript)
+    return Source(parts.decoder_until(stop).decode_path(form.reference, param="reference"), form.transcript)

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from editx.cancellation import Cancellation
 from editx.errors import EditXError, NotFound
 from editx.recipe import (
     EMOTIONS,
@@ -29,7 +30,7 @@ from editx.ui.archive import file_name
 from editx.ui.clone import CloneTab
 from editx.ui.desks import CLONE, RECORDING, Card, Desk, Made
 from editx.ui.parts import Parts
-from editx.ui.takes import Take, failed, perform
+from editx.ui.takes import Take, failed, perform, read
 from editx.ui.words import Words
 
 KINDS = ("emotion", "style", "speed", "paralinguistic", "denoise", "vad")
@@ -138,7 +139,7 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, tabs: gr.Tabs, clone: Clo
         if not path:
             return (gr.skip(),) * (2 + len(laid))
         try:
-            now = await parts.runner.read(lambda _: _record(parts, id, path, controls.typed(said)))
+            now = await parts.runner.read(lambda stop: _record(parts, id, path, controls.typed(said), stop))
         except EditXError as error:
             return failed(words, error), None, *(gr.skip() for _ in laid)
         return {"state": "empty"}, gr.skip(), *lay_out(id, now)
@@ -183,7 +184,7 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, tabs: gr.Tabs, clone: Clo
         yield {"state": "queued", "position": 0}, *as_it_was
         try:
             parts.desks.check_room(id)
-            made = await parts.runner.read(lambda _: job(parts, source, form))
+            made = await read(parts, str(request.session_hash), lambda stop: job(parts, source, form, stop), PLACE)
             last = Take({})
             async for take in perform(parts, words, str(request.session_hash), made, PLACE):
                 last = take
@@ -220,10 +221,10 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, tabs: gr.Tabs, clone: Clo
     return EditTab(item, inputs, advanced[0], desk, chosen)
 
 
-def job(parts: Parts, source: Card, form: EditForm) -> Job:
+def job(parts: Parts, source: Card, form: EditForm, stop: Cancellation) -> Job:
     """The job that a form, applied to a card, stands for. Blocks while the sound is read. Raises EditXError."""
     steps = form.steps()
-    clip = parts.decoder.decode_path(str(source.sound.path), param="recording")
+    clip = parts.decoder_until(stop).decode_path(str(source.sound.path), param="recording")
     return Job(
         recipe=Recipe(Source(clip, form.transcript), steps),
         variant=form.variant or None,
@@ -285,10 +286,10 @@ def _missing(desk: Desk, number: int, form: EditForm) -> str | None:
     return None
 
 
-def _record(parts: Parts, id: str, path: str, transcript: str) -> Desk:
+def _record(parts: Parts, id: str, path: str, transcript: str, stop: Cancellation) -> Desk:
     """Lay an uploaded recording on the desk. What was typed before the first one is its transcript."""
     parts.desks.check_room(id)
-    clip = parts.decoder.decode_path(path, param="recording")
+    clip = parts.decoder_until(stop).decode_path(path, param="recording")
     first = not parts.desks.get(id).cards
     return parts.desks.lay(id, parts.sounds.keep(clip), transcript if first else "", RECORDING)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from editx.audio.codec import Decoder
+from editx.cancellation import Cancellation
 from editx.runner import Runner
 from editx.settings import Settings
 from editx.studio import Studio
@@ -21,7 +23,7 @@ class Parts:
     settings: Settings
     studio: Studio
     voices: VoiceLibrary
-    decoder: Decoder
+    decoder_until: Callable[[Cancellation], Decoder]
     runner: Runner
     sounds: Sounds
     running: Running

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from editx.backends.base import Queued, Waking
+from editx.cancellation import Cancellation
 from editx.engines.base import Progress
 from editx.errors import Cancelled, EditXError
 from editx.studio import Audio, Event, Job, Result, Started, Working
@@ -17,6 +18,8 @@ from editx.ui.sounds import Live, Sound
 from editx.ui.words import Words
 
 log = logging.getLogger("editx.page")
+
+T = TypeVar("T")
 
 SHOWN_EVERY_S = 0.15
 """Progress within one stage is shown this often, so that a page far away is not flooded."""
@@ -98,8 +101,6 @@ async def perform(parts: Parts, words: Words, tab: str, job: Job, place: str = "
                 result = await run.result()
                 sound = await parts.runner.chore(lambda: parts.sounds.keep(result.clip))
         yield Take(_done(result, sound, live), result, sound)
-    except Cancelled:
-        yield Take({"state": "cancelled"})
     except EditXError as error:
         yield Take(failed(words, error))
     except Exception:  # a defect; the visitor gets a sentence, the log gets the rest
@@ -110,8 +111,17 @@ async def perform(parts: Parts, words: Words, tab: str, job: Job, place: str = "
             live.finish()
 
 
+async def read(parts: Parts, tab: str, function: Callable[[Cancellation], T], place: str = "") -> T:
+    """What `function` makes of a recording for a browser tab; it can be cancelled as a job can. Raises EditXError."""
+    cancellation = Cancellation()
+    with parts.running.entered(tab, place, cancellation):
+        return await parts.runner.read(function, cancellation)
+
+
 def failed(words: Words, error: EditXError) -> dict[str, Any]:
-    """The player's value for a job that could not be done."""
+    """The player's value for a job that could not be done, or was given up."""
+    if isinstance(error, Cancelled):
+        return {"state": "cancelled"}
     return {"state": "failed", "message": words.error(error), "code": error.code}
 
 

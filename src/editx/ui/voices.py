@@ -12,6 +12,7 @@ from gradio.components import Component
 
 from editx.audio.clip import Clip
 from editx.audio.trim import trim_silence
+from editx.cancellation import Cancellation
 from editx.errors import Conflict, EditXError
 from editx.ui import controls
 from editx.ui.clone import CloneTab, voice_names
@@ -113,7 +114,7 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, clone: CloneTab) -> None:
             return
         yield {**SILENT_NOTE, "text": words["voices.checking"]}
         try:
-            yield await parts.runner.read(lambda _: _heard(words, *_read(parts, path, cut)))
+            yield await parts.runner.read(lambda stop: _heard(words, *_read(parts, path, cut, stop)))
         except EditXError as error:
             yield _failed(words.error(error))
 
@@ -126,7 +127,7 @@ def tab(parts: Parts, words: Words, blocks: gr.Blocks, clone: CloneTab) -> None:
             return
         yield {**SILENT_NOTE, "text": words["voices.saving"]}, *unchanged
         try:
-            voice = await parts.runner.read(lambda _: _add(parts, form))
+            voice = await parts.runner.read(lambda stop: _add(parts, form, stop))
             shown, choices = await refresh(chosen)
         except Conflict:
             yield _failed(words("voices.taken", name=form.name.strip())), *unchanged
@@ -185,9 +186,9 @@ def _warnings(words: Words, found: Iterable[Finding]) -> list[str]:
     return [words(f"finding.{finding.kind}", value=finding.written) for finding in found]
 
 
-def _read(parts: Parts, path: str, trim: bool) -> tuple[Clip, float]:
+def _read(parts: Parts, path: str, trim: bool, stop: Cancellation) -> tuple[Clip, float]:
     """The recording as it would be saved, and the seconds that were cut. Raises EditXError."""
-    clip = parts.decoder.decode_path(path, param="recording")
+    clip = parts.decoder_until(stop).decode_path(path, param="recording")
     refuse_silence(clip, param="recording")
     kept = trim_silence(clip) if trim else clip
     return kept, clip.seconds - kept.seconds
@@ -205,6 +206,6 @@ def _heard(words: Words, clip: Clip, cut: float) -> dict[str, Any]:
     return {"text": " ".join(sentences), "warnings": warnings, "failed": False}
 
 
-def _add(parts: Parts, form: VoiceForm) -> Voice:
-    clip, _ = _read(parts, form.recording, form.trim)
+def _add(parts: Parts, form: VoiceForm, stop: Cancellation) -> Voice:
+    clip, _ = _read(parts, form.recording, form.trim, stop)
     return parts.voices.add(form.name.strip(), clip, form.transcript, form.locale or None)
