@@ -21,6 +21,7 @@ from editx.server import documents, login
 from editx.server.bodies import PlainBytes, is_json
 from editx.server.errors import CLIENT_CLOSED_REQUEST, BodyTooLarge, ErrorResponse, error_body, error_response
 from editx.server.metrics import Metrics
+from editx.ui.mount import PREFIXES
 
 log = logging.getLogger("editx.access")
 defects = logging.getLogger("editx.server")
@@ -30,10 +31,7 @@ OPEN_PATHS = frozenset(
 )
 """Answered without a key: probes, and documents that hold no one's data."""
 
-QUIET = (
-    "/assets/", "/static/", "/svelte/", "/page/static/", "/page/en/", "/page/zh/", "/gradio_api/", "/theme.css",
-    "/api/v1/models/status",
-)  # fmt: skip
+QUIET = (*PREFIXES, "/page/static/", "/theme.css", "/api/v1/models/status")
 """What a page fetches by the dozen is not worth a line each."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
