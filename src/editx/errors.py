@@ -26,6 +26,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -123,6 +124,17 @@ class EngineFault(EditXError):
 
 def _tree(kind: type[EditXError]) -> list[type[EditXError]]:
     return [kind, *(leaf for child in kind.__subclasses__() for leaf in _tree(child))]
+
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""What a system says when it is the disk that does not let us write."""
+
+
+def unwritable(what: str, error: OSError, *, param: str | None = None) -> EditXError:
+    """The error for a file that could not be written: StorageFailed where the disk is the reason, InvalidRequest where
+    it is the place that was named."""
+    kind = StorageFailed if error.errno in NO_ROOM else InvalidRequest
+    return kind(f"{what}: {error.strerror}", param=param)
 
 
 BY_CODE: dict[str, type[EditXError]] = {kind.code: kind for kind in _tree(EditXError)}

@@ -32,6 +32,15 @@ def test_a_full_disk_is_said(editx: CommandLine, command: str) -> None:
     assert (done.returncode, done.stderr) == (9, b"error: cannot write to stdout: No space left on device\n")
 
 
+def test_a_result_for_which_there_is_no_room_is_9(editx: CommandLine) -> None:
+    """A limit on the size of files stands for a disk that is full; what else is written is there already."""
+    editx("voices", "list")
+    clone = '"$editx" clone "One two three four five six seven, and so on." --voice alloy -o x.wav'
+    done = shell(editx, f"ulimit -f 64; {clone}")
+    assert (done.returncode, done.stderr) == (9, b"error: cannot write x.wav: File too large (--out)\n")
+    assert not (editx.folder / "x.wav").exists()
+
+
 def test_a_stdout_that_was_closed_is_no_fault(editx: CommandLine) -> None:
     done = shell(editx, '"$editx" voices list >&-')
     assert (done.returncode, done.stderr) == (0, b"")

@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 import editx
 from editx.cli import batch, bench, clone, doctor, edit, models, pull, quantize, serve, synth, voices
 from editx.cli.console import EXIT_CODES, report_error
-from editx.errors import Cancelled, EditXError, InvalidRequest, StorageFailed
+from editx.errors import NO_ROOM, Cancelled, EditXError, InvalidRequest, unwritable
 
 
 class _Command(TyperCommand):
@@ -72,8 +72,7 @@ def _root(
         raise typer.Exit(EXIT_CODES[InvalidRequest])
 
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
-_REFUSALS = (*_FULL, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
+_REFUSALS = (*NO_ROOM, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
 """What a system says about the files it was given; every other OSError is a fault of ours."""
 
 
@@ -101,7 +100,7 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return report_error(Cancelled("interrupted"), as_json=as_json)
     except OSError as error:
-        if error.filename is None and error.errno in (errno.EPIPE, *_FULL):
+        if error.filename is None and error.errno in (errno.EPIPE, *NO_ROOM):
             return _unprintable(error)
         if error.errno not in _REFUSALS:
             raise
@@ -117,7 +116,7 @@ def _unprintable(error: OSError) -> int:
 
 def _refused(error: OSError) -> EditXError:
     what = f"{os.fsdecode(error.filename)} cannot be used" if error.filename is not None else "cannot write to stdout"
-    return (StorageFailed if error.errno in _FULL else InvalidRequest)(f"{what}: {error.strerror}")
+    return unwritable(what, error)
 
 
 def _check_text(arguments: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from editx.audio.codec import FORMATS
-from editx.errors import Conflict, InvalidRequest
+from editx.errors import Conflict, InvalidRequest, unwritable
 
 _ENDINGS = {**{name: name for name in FORMATS}, "ogg": "opus", "raw": "pcm"}
 
@@ -54,7 +54,7 @@ def check_free(paths: Iterable[Path], *, force: bool) -> None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write `path` so that it is either what it was or whole. Raises InvalidRequest when it cannot be written."""
+    """Write `path` so that it is either what it was or whole. Raises InvalidRequest or StorageFailed."""
     part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
     try:
         try:
@@ -67,7 +67,7 @@ def write_whole(path: Path, data: bytes) -> None:
             with contextlib.suppress(FileNotFoundError):
                 part.unlink()
     except OSError as error:
-        raise InvalidRequest(f"cannot write {path}: {error.strerror}", param="--out") from error
+        raise unwritable(f"cannot write {path}", error, param="--out") from error
 
 
 def sweep(paths: Iterable[Path]) -> None:
@@ -82,8 +82,8 @@ def sweep(paths: Iterable[Path]) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder and those above it. Raises InvalidRequest when that cannot be."""
+    """Create a folder and those above it. Raises InvalidRequest or StorageFailed when that cannot be."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidRequest(f"cannot make the folder {path}: {error.strerror}") from error
+        raise unwritable(f"cannot make the folder {path}", error) from error

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from editx.cli.files import write_whole
-from editx.errors import Cancelled, Conflict, InvalidRequest, StorageFailed
+from editx.errors import Cancelled, Conflict, InvalidRequest, StorageFailed, unwritable
 
 JOURNAL = "results.jsonl"
 CLAIMS = ".results.claims"
@@ -32,7 +32,7 @@ class Journal:
         try:
             self._file = open(self._path, "ab+")  # noqa: SIM115 - it lives as long as the journal
         except OSError as error:
-            raise InvalidRequest(f"cannot write {self._path}: {error.strerror}", param="--out") from error
+            raise unwritable(f"cannot write {self._path}", error, param="--out") from error
         try:
             _lock(self._file.fileno(), self._path)
             for record in self._records():

@@ -15,7 +15,7 @@ from typing import Protocol
 from editx.cancellation import Cancellation
 from editx.engines.layout import make_instead, problems_of
 from editx.engines.record import Record
-from editx.errors import Conflict, InvalidRequest, ModelUnavailable, NotFound, TooLarge
+from editx.errors import Conflict, InvalidRequest, ModelUnavailable, NotFound, TooLarge, unwritable
 from editx.hub.download import download, part_of
 from editx.hub.http import Http, Refused, Unreachable
 from editx.hub.published import Repository, place_of, repositories
@@ -119,7 +119,7 @@ def _fetch_all(
             if watcher:
                 watcher.fetched(file)
         except OSError as error:
-            raise InvalidRequest(f"cannot write {target}: {error.strerror}", param="--model-path") from error
+            raise unwritable(f"cannot write {target}", error, param="--model-path") from error
 
     with ThreadPoolExecutor(max(1, jobs), thread_name_prefix="pull") as threads:
         futures = [threads.submit(fetch, file) for file in sorted(files, key=lambda file: -file.size)]
@@ -198,7 +198,7 @@ def _locked(model_path: Path) -> Iterator[None]:
         model_path.mkdir(parents=True, exist_ok=True)
         file = os.open(model_path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise InvalidRequest(f"cannot write to {model_path}: {error.strerror}", param="--model-path") from error
+        raise unwritable(f"cannot write to {model_path}", error, param="--model-path") from error
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -33,7 +33,7 @@ from editx.engines.step.weights.reader import Report
 from editx.engines.step.weights.state import read_state
 from editx.engines.step.weights.whole import whole_directory
 from editx.engines.step.weights.writer import SafetensorsWriter, TensorSpec
-from editx.errors import Conflict, InvalidRequest, LoadFailed, TooLarge
+from editx.errors import Conflict, InvalidRequest, LoadFailed, TooLarge, unwritable
 
 Inputs = Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]]
 """From a layer's bf16 weights, by key within the layer, to what its linears are fed on real prompts (see
@@ -107,7 +107,7 @@ def quantize(
                 rounding.write_all(writer, tensors, report, cancellation)
             Record(directory).add_all(like=Record(source))
     except OSError as error:
-        raise InvalidRequest(f"cannot write {target}: {error.strerror}", param="--model-path") from error
+        raise unwritable(f"cannot write {target}", error, param="--model-path") from error
     before, after = (sum(part.size for part in parts) for parts in (tensors.values(), specs))
     outputs = [_mean([getattr(found, name) for found in rounding.found]) for name in ("error", "plain_error")]
     return Quantized(target, before, after, rounding.error, *outputs)

@@ -15,7 +15,7 @@ from editx.engines.step.synth.noise import Noise
 from editx.engines.step.synth.sizes import SIZES
 from editx.engines.step.synth.text_tokenizer import text_tokenizer, tokenizer_config
 from editx.engines.step.weights.whole import whole_directory
-from editx.errors import Conflict, InvalidRequest
+from editx.errors import Conflict, InvalidRequest, unwritable
 
 Report = Callable[[str], None]
 
@@ -72,5 +72,5 @@ def write_checkpoint(
             decoder = target / DECODER_DIRECTORY
             written.append(target)
     except OSError as error:
-        raise InvalidRequest(f"cannot write to {root}: {error.strerror}", param="DIR") from error
+        raise unwritable(f"cannot write to {root}", error, param="DIR") from error
     return written
