@@ -25,6 +25,13 @@ def test_edits(step: Step, cap: int) -> None:
     assert edit_cap(step, 100) == cap
 
 
+@pytest.mark.parametrize("tokens", range(60, 70))
+def test_no_result_ends_within_a_group(tokens: int) -> None:
+    for step in (Emotion("happy"), Speed("slower"), Denoise()):
+        assert edit_cap(step, tokens) % 5 == 0
+    assert clone_cap("a" * tokens) % 5 == 0
+
+
 def test_clone() -> None:
     assert clone_cap("hi") == 210
     assert clone_cap("a" * 100) == 725

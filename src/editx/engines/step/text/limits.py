@@ -1,10 +1,14 @@
-"""How many tokens a result may have (spec 20 §5): a runaway must end, and a long result must fit."""
+"""How many tokens a result may have (spec 20 §5): a runaway must end, and a long result must fit.
+
+Caps are of whole groups (spec 20 §5): of half a group the decoder would make sound that the model never chose.
+"""
 
 from __future__ import annotations
 
 import math
 import re
 
+from editx.engines.step.text.audio_tokens import GROUP
 from editx.errors import InvalidRequest, TooLarge
 from editx.recipe import Step
 
@@ -35,13 +39,17 @@ def edit_cap(step: Step, source_tokens: int) -> int:
     elif step.kind in ("vad", "denoise"):
         factor = _SAME_WORDS_FACTOR
     # Rounding first keeps 1.1 * 100 at 110 where binary fractions would say 111.
-    return math.ceil(round(factor * source_tokens, 6)) + _SLACK
+    return _whole(math.ceil(round(factor * source_tokens, 6)) + _SLACK)
 
 
 def clone_cap(text: str) -> int:
     """The most tokens that speaking `text` may give."""
     wide = len(_CJK.findall(text))
-    return max(_CLONE_LEAST, _PER_CJK * wide + _PER_OTHER * (len(text) - wide) + _SLACK)
+    return _whole(max(_CLONE_LEAST, _PER_CJK * wide + _PER_OTHER * (len(text) - wide) + _SLACK))
+
+
+def _whole(tokens: int) -> int:
+    return tokens // GROUP * GROUP
 
 
 def fit(cap: int, prompt_tokens: int, max_tokens: int = MAX_TOKENS) -> int:
