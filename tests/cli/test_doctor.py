@@ -173,10 +173,12 @@ def test_settings_that_do_not_fit_are_an_error_like_everywhere(editx: CommandLin
     assert "idle_timeout: Input should be a valid number" in error["message"]
 
 
-def test_torch_is_not_imported_where_the_checks_run(editx: CommandLine):
+def test_torch_is_not_imported_where_the_checks_run(editx: CommandLine, native_root: Path):
     code = (
-        "import sys; from editx.cli.app import run; code = run(['doctor', '--port', '0']); "
+        "import sys; from editx.cli.app import run; "
+        "code = run(['doctor', '--port', '0', '--model-path', sys.argv[1]]); "
         "assert 'editx.doctor' in sys.modules and 'torch' not in sys.modules, 'torch'; sys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=editx.folder, capture_output=True, timeout=120, check=False)
+    command = [sys.executable, "-c", code, str(native_root)]
+    done = subprocess.run(command, cwd=editx.folder, capture_output=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

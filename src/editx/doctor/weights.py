@@ -9,25 +9,15 @@ from pathlib import Path
 
 from editx.backends.local import GPU_SHARE
 from editx.doctor.check import Check, gb
-from editx.doctor.child import complaint
 from editx.doctor.gpu import Driver, Torch
 from editx.doctor.needs import Device, Need, need_as_published, need_of_files
 from editx.engines.catalog import VariantSpec
 from editx.engines.layout import WEIGHT_DIRECTORIES, find_files, problems_of, remedy
+from editx.engines.step.weights.header import open_checkpoint
 from editx.errors import LoadFailed
 from editx.settings import Settings
 
 SHOWN_PROBLEMS = 3
-_READ_HEADERS = """
-import sys
-from pathlib import Path
-from editx.engines.step.weights.header import open_checkpoint
-from editx.errors import LoadFailed
-try:
-    open_checkpoint(Path(sys.argv[1]))
-except LoadFailed as error:
-    sys.exit(error.message)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +65,7 @@ def check_weights(spec: VariantSpec, place: Place) -> Variant:
     name, model_path = f"weights {spec.name}", place.settings.model_path
     batch = place.settings.max_batch
     need = need_as_published(spec.name, batch, place.device)
-    wrong = _what_is_wrong(model_path, spec.name, place)
+    wrong = _what_is_wrong(model_path, spec.name)
     if not wrong:
         try:
             need = need_of_files(find_files(model_path, spec.name), batch, place.device)
@@ -102,13 +92,13 @@ def check_weights(spec: VariantSpec, place: Place) -> Variant:
     return Variant(Check(name, "ok", detail, facts=facts), need, "")
 
 
-def _what_is_wrong(model_path: Path, variant: str, place: Place) -> str:
+def _what_is_wrong(model_path: Path, variant: str) -> str:
     try:
         problems = list(map(str, problems_of(model_path, variant)))
+        if not problems:
+            open_checkpoint(model_path / WEIGHT_DIRECTORIES[variant])
     except LoadFailed as error:
         problems = [error.message]
-    if not problems and place.works:
-        return complaint(_READ_HEADERS, str(model_path / WEIGHT_DIRECTORIES[variant]))
     more = len(problems) - SHOWN_PROBLEMS
     return "; ".join(problems[:SHOWN_PROBLEMS]) + (f" and {more} more" if more > 0 else "")
 

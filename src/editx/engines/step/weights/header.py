@@ -1,4 +1,7 @@
-"""The header of a safetensors file: which tensors it holds and where, checked against the file before any is read."""
+"""The header of a safetensors file: which tensors it holds and where, checked against the file before any is read.
+
+Imports no torch, which takes seconds: whoever only wants to know whether the files are whole need not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -8,46 +11,41 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from editx.engines.layout import WEIGHT_INDEX, is_pointer, weight_files
 from editx.engines.shards import read_index
 from editx.engines.step.weights.checksum import SUMS
 from editx.errors import LoadFailed
 
+if TYPE_CHECKING:
+    import torch
+
 _LONGEST_HEADER = 100_000_000
 _MOST_DIMENSIONS = 16
 AGAIN = "it is damaged or truncated; fetch it again with `editx pull`"
 
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
-DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """A tensor in a file. `offset`, `size`: bytes, `offset` from the file's start. `word_sum`: of its bytes, where the
-    file says (see `checksum`)."""
+    """A tensor in a file. `kind`: the data type as the file calls it. `offset`, `size`: bytes, `offset` from the file's
+    start. `word_sum`: of its bytes, where the file says (see `checksum`)."""
 
     path: Path
     name: str
-    dtype: torch.dtype
+    kind: str
     shape: tuple[int, ...]
     offset: int
     size: int
     word_sum: int | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        from editx.engines.step.weights.dtypes import DTYPES
+
+        return DTYPES[self.kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +145,14 @@ def _tensor(path: Path, name: str, entry: Any, start: int, word_sum: int | None)
         kind, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
     except (KeyError, TypeError, ValueError) as error:
         raise Damaged(f"the entry of {name!r} lacks dtype, shape or data_offsets") from error
-    dtype = DTYPES.get(kind) if isinstance(kind, str) else None
-    if dtype is None:
+    width = _ITEM_BYTES.get(kind) if isinstance(kind, str) else None
+    if width is None:
         raise Damaged(f"{name!r} has the data type {kind!r}, which no weight has")
     if not isinstance(shape, list) or len(shape) > _MOST_DIMENSIONS or not all(_is_count(length) for length in shape):
         raise Damaged(f"{name!r} has the shape {shape!r}")
-    if not (_is_count(begin) and _is_count(end)) or end - begin != math.prod(shape) * dtype.itemsize:
+    if not (_is_count(begin) and _is_count(end)) or end - begin != math.prod(shape) * width:
         raise Damaged(f"{name!r} of shape {shape} does not fill the bytes {begin!r} to {end!r}")
-    return StoredTensor(path, name, dtype, tuple(shape), start + begin, end - begin, word_sum)
+    return StoredTensor(path, name, kind, tuple(shape), start + begin, end - begin, word_sum)
 
 
 def _sums(metadata: Mapping[str, str]) -> dict[str, int]:

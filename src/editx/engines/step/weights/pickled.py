@@ -26,7 +26,8 @@ from editx.cancellation import Cancellation
 from editx.engines.layout import is_pointer
 from editx.engines.record import REMEDY
 from editx.engines.step.weights.checksum import SUMS, word_sum
-from editx.engines.step.weights.header import DTYPE_NAMES, SafetensorsFile, StoredTensor, read_header
+from editx.engines.step.weights.dtypes import DTYPE_NAMES
+from editx.engines.step.weights.header import SafetensorsFile, StoredTensor, read_header
 from editx.engines.step.weights.reader import DEFAULT_THREADS, ChecksumMismatch, Report, load_into
 from editx.engines.step.weights.writer import TensorSpec, spec_of, write_safetensors
 from editx.errors import LoadFailed

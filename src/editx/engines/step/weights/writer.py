@@ -17,7 +17,7 @@ from typing import Self
 import torch
 
 from editx.engines.step.weights.checksum import SUMS, add, sums_text, word_sum
-from editx.engines.step.weights.header import DTYPE_NAMES
+from editx.engines.step.weights.dtypes import DTYPE_NAMES
 
 _ALIGNMENT = 8
 
