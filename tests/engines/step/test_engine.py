@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -297,3 +300,24 @@ def test_devices() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(LoadFailed, match="--device"):
             resolve("cuda:1")
+
+
+LOADED = """
+import json, sys
+from pathlib import Path
+import torch
+from editx.engines.step.engine import open_engine
+from editx.engines.step.lm.config import LanguageModelConfig
+from editx.engines.step.lm.model import Step1
+options = json.loads(sys.argv[1])
+open_engine("base", options, lambda progress: None).close()
+config = LanguageModelConfig.read(Path(options["model_path"]) / "Step-Audio-EditX" / "config.json")
+Step1(config, device="meta", dtype=torch.bfloat16)
+print([name for name in ("torch._dynamo", "torch._inductor", "sympy") if name in sys.modules])
+"""
+
+
+def test_loading_imports_no_compiler(native_root: Path) -> None:
+    """Torch's takes 70 MB and a second or two, and some operations without data import it in passing."""
+    command = [sys.executable, "-c", LOADED, json.dumps(options(native_root))]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"

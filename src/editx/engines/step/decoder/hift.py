@@ -176,7 +176,7 @@ class Hift(nn.Module):
         options = options or DecoderOptions()
         with torch.device("meta"):
             hift = cls(config, fused_snake=options.fused_snake)
-        hift.spectrum = Spectrum(config.n_fft, config.hop).to(device)
+        hift.spectrum.to(device)
         load_strictly(hift, fold_weight_norm(state, where), device, where, spare=True)
         with torch.inference_mode():
             hift._prepare(dtype, packed=options.packed_weights, half_rate=options.half_rate_convs)

@@ -14,7 +14,8 @@ class Spectrum(nn.Module):
     def __init__(self, n_fft: int, hop: int) -> None:
         super().__init__()
         self.n_fft, self.hop = n_fft, hop
-        self.register_buffer("window", torch.hann_window(n_fft, periodic=True), persistent=False)
+        # Made on the CPU even where modules are built on the meta device: there torch would import its compiler for it.
+        self.register_buffer("window", torch.hann_window(n_fft, periodic=True, device="cpu"), persistent=False)
 
     def analyse(self, wave_bs: Tensor) -> Tensor:
         """(B, S) -> (B, n_fft + 2, S // hop + 1): real rows, then imaginary rows."""

@@ -146,7 +146,10 @@ class Joined:
         )
 
     def _join(self) -> None:
-        self.weight = torch.cat([part.weight.detach() for part in self.parts])
+        weights = [part.weight.detach() for part in self.parts]
+        # Without storage there is nothing to copy, and torch would import its compiler for it, which takes seconds.
+        shape = self.ends[-1], weights[0].shape[1]
+        self.weight = weights[0].new_empty(shape) if weights[0].is_meta else torch.cat(weights)
         for part, start, end in zip(self.parts, self.ends, self.ends[1:], strict=False):
             part.weight.data = self.weight[start:end]
 
