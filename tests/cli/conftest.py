@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,14 @@ def editx(tmp_path: Path, speech_wav: bytes) -> CommandLine:
     """`editx` in a folder of its own with a recording, `me.wav`."""
     (tmp_path / "me.wav").write_bytes(speech_wav)
     return CommandLine(tmp_path)
+
+
+@pytest.fixture
+def models(editx: CommandLine, native_root: Path) -> Path:
+    """What `editx synth-checkpoint models` writes into the folder of `editx`, to be changed."""
+    for name in ("Step-Audio-EditX", "Step-Audio-Tokenizer"):
+        shutil.copytree(native_root / name, editx.folder / "models" / name)
+    return editx.folder / "models"
 
 
 @pytest.fixture(scope="session")

@@ -125,8 +125,7 @@ def test_weights_that_are_not_whole_are_told_from_weights(editx: CommandLine, na
     assert "bnb is believed to take" in refused
 
 
-def test_files_are_compared_with_what_was_recorded_of_them(editx: CommandLine):
-    editx("synth-checkpoint", "models")
+def test_files_are_compared_with_what_was_recorded_of_them(editx: CommandLine, models: Path):
     editx("quantize", "bnb", "--model-path", "models")
     verify = ("doctor", "--port", 0, "--verify", "--json")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 from tests.cli.running import CommandLine
 
 
-def test_weights_are_made_beside_their_source(editx: CommandLine) -> None:
-    editx("synth-checkpoint", "models")
+def test_weights_are_made_beside_their_source(editx: CommandLine, models: Path) -> None:
     made = editx.json("quantize", "bnb", "--model-path", "models")
     assert made["directory"] == "models/Step-Audio-EditX-bnb-4bit"
     assert 0.03 < made["relative_error"] < 0.12
@@ -23,8 +23,7 @@ def test_what_cannot_be_made_is_refused(editx: CommandLine) -> None:
     assert "editx pull" in editx.error("quantize", "awq", "--model-path", "nowhere", code=6)
 
 
-def test_recordings_choose_scales(editx: CommandLine) -> None:
-    editx("synth-checkpoint", "models")
+def test_recordings_choose_scales(editx: CommandLine, models: Path) -> None:
     weights = ("awq", "--model-path", "models", "--group", "32")
     made = editx.json("quantize", *weights, "--audio", "me.wav", "--transcript", "What I say.")
     assert (made["recordings"], made["without_words"], made["prompts"]) == (1, 0, 7)
@@ -41,8 +40,7 @@ def test_recordings_choose_scales(editx: CommandLine) -> None:
     assert (editx.folder / "clean.wav").stat().st_size > 10_000
 
 
-def test_recordings_that_are_of_no_use_are_refused(editx: CommandLine) -> None:
-    editx("synth-checkpoint", "models")
+def test_recordings_that_are_of_no_use_are_refused(editx: CommandLine, models: Path) -> None:
     weights = ("--model-path", "models", "--group", "32")
     (editx.folder / "broken.wav").write_bytes(b"RIFF, and then nothing more")
     assert "no use for bnb" in editx.error("quantize", "bnb", "--audio", "me.wav", *weights, code=2)
