@@ -18,6 +18,11 @@ from tests.running import RunningServer, running_server
 # Started in the background, a shell's children ignore Ctrl-C, and so would the programs that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Processes that run side by side share the cores. Left alone, torch and numpy start a thread for every core in each of
+# them, and threads that wait for a core burn what the others need.
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
+
 # Everywhere else chance may find what is still hidden; here a run has to mean the same every time.
 hypothesis.settings.register_profile("ci", derandomize=True, print_blob=True)
 if os.environ.get("CI"):
