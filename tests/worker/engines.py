@@ -98,7 +98,7 @@ class Faulty:
 
     def _context(self, argument, clip, context):
         """Everything the context says, as progress."""
-        yield Progress(f"{context.transcript}|{context.seed}|{context.sampling.temperature}")
+        yield Progress(f"{context.transcript}|{context.seed}|{context.sampling.temperature}|{context.stream}")
 
     def _exit(self, argument, clip, context):
         yield clip

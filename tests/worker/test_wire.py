@@ -37,7 +37,7 @@ def raw(body, receive):
     "frame",
     [
         wire.Open("module:function", "base", {"device": "cuda:0", "n": 1, "x": None}),
-        *(wire.Run(7, step, SOUND, "你好", 2**63 - 1, Sampling(0.5, 3, 0.9)) for step in STEPS),
+        *(wire.Run(7, step, SOUND, "你好", 2**63 - 1, Sampling(0.5, 3, 0.9), False) for step in STEPS),
         wire.Cancel(7),
         wire.Credit(7, 1 << 20),
         wire.Close(),
@@ -83,7 +83,7 @@ def test_no_bytes_are_worse_than_a_wire_error(body):
 
 @given(cut=st.integers(0, 10_000), flips=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=5))
 def test_a_damaged_frame_is_a_frame_or_a_wire_error(cut, flips):
-    body = bytearray(wire.encode(wire.Run(7, Emotion("sad"), SOUND, "words", 1, Sampling())))
+    body = bytearray(wire.encode(wire.Run(7, Emotion("sad"), SOUND, "words", 1, Sampling(), True)))
     for at, value in flips:
         body[at % len(body)] = value
     try:
@@ -103,7 +103,7 @@ def test_bytes_that_are_no_clip_are_refused_on_arrival(sound):
 
 
 def test_a_step_that_is_not_allowed_is_refused_on_arrival():
-    body = msgspec.msgpack.encode(wire.Run(7, Emotion("sad"), SOUND, "", 1, Sampling()))
+    body = msgspec.msgpack.encode(wire.Run(7, Emotion("sad"), SOUND, "", 1, Sampling(), True))
     with pytest.raises(wire.WireError, match="no option of emotion"):
         raw(body.replace(b"\xa3sad", b"\xa3odd"), wire.receive_command)
 

@@ -91,9 +91,9 @@ def test_a_clip_that_is_a_view_is_sent_as_it_reads(load, clip):
 
 
 def test_the_context_crosses_whole(load, clip):
-    context = Context(transcript="你好 [Laughter]", seed=2**63 - 1, sampling=Sampling(temperature=0.7))
+    context = Context(transcript="你好 [Laughter]", seed=2**63 - 1, sampling=Sampling(temperature=0.7), stream=False)
     stages = [item.stage for item in do(load(), "context", clip, context) if isinstance(item, Progress)]
-    assert stages == ["preprocessing", f"你好 [Laughter]|{2**63 - 1}|0.7"]
+    assert stages == ["preprocessing", f"你好 [Laughter]|{2**63 - 1}|0.7|False"]
 
 
 def test_what_is_known_of_a_loaded_model(load, clip):
