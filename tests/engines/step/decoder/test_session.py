@@ -41,6 +41,19 @@ def test_an_empty_last_push_renders_what_is_left() -> None:
     assert torch.equal(torch.cat(chunks), torch.cat(streamed(decoder, TOKENS)))
 
 
+def test_an_empty_last_push_cannot_join_what_was_returned() -> None:
+    """Of 70 tokens, 25 are the first chunk, 40 the second and 5 its lookahead."""
+    decoder = small.shared()
+    with decoder.session(voice(decoder), 1) as session:
+        chunks = session.push(TOKENS[:70])
+        assert [len(chunk) for chunk in chunks] == [10_560, 23_040]
+        chunks += session.push([], last=True)
+    joined = streamed(decoder, TOKENS[:70])
+    assert [len(chunk) for chunk in joined] == [10_560, 29_760]
+    assert torch.equal(joined[0], chunks[0])
+    assert sum(map(len, joined)) == sum(map(len, chunks))
+
+
 def test_text_ids_are_decoded_as_code_zero() -> None:
     made = streamed(small.shared(), [-5, 3, 2000, -1, 4000])
     assert torch.equal(torch.cat(made), torch.cat(streamed(small.shared(), [0, 3, 2000, -70, 4000])))

@@ -51,9 +51,12 @@ class Session:
     def push(self, tokens: Sequence[int], last: bool = False) -> list[Tensor]:
         """Add mixed tokens; return the chunks that became ready, each fp32 on the CPU, (samples,) at 24 kHz.
 
-        However the tokens are cut into pushes, the chunks are the same. After `last` the chunks together are 960
-        samples per dual frame, and the session is closed. Raises InvalidRequest for a token that does not exist
-        (nothing is consumed then) or a push after the end, Cancelled soon after `close` or the cancellation.
+        However the tokens are cut into pushes, the chunks are the same, provided that the last push brings at least one
+        token. Before an empty last push, tokens that just suffice for a chunk and its lookahead have already given that
+        chunk, and the lookahead becomes one of its own; else both are one last chunk. After `last` the chunks together
+        are 960 samples per dual frame in any case, and the session is closed. Raises InvalidRequest for a token that
+        does not exist (nothing is consumed then) or a push after the end, Cancelled soon after `close` or the
+        cancellation.
         """
         return list(self.stream(tokens, last))
 
