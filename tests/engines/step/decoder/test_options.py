@@ -8,6 +8,7 @@ from functools import lru_cache
 import pytest
 import torch
 
+from editx.engines.step.decoder.config import BigVGANConfig
 from editx.engines.step.decoder.decoder import TokenDecoder
 from editx.engines.step.decoder.noise import SeededNoise
 from editx.engines.step.decoder.options import SPEED_SWITCHES, DecoderOptions, plain
@@ -107,3 +108,16 @@ def test_chunks_are_of_whole_groups() -> None:
         DecoderOptions(chunk_frames=(15, 2))
     with pytest.raises(InvalidRequest, match="the 6 mel frames of the smallest chunk"):
         DecoderOptions(chunk_frames=(5,))
+
+
+def test_how_far_chunks_overlap_is_the_vocoders_affair() -> None:
+    for frames in (1, 6):
+        options = DecoderOptions(mel_overlap_frames=frames)
+        found = streamed(small.decoder(options), SOME)
+        assert [len(chunk) for chunk in found[:2]] == [480 * (30 - frames), 480 * 48]
+        assert sum(map(len, found)) == len(expected()[1])
+        with pytest.raises(InvalidRequest, match="expected over 6 with BigVGAN") as raised:
+            TokenDecoder.load(replace(small.CONFIG, vocoder=BigVGANConfig()), {}, {}, device="cpu", options=options)
+        assert raised.value.param == "mel_overlap_frames"
+    with pytest.raises(InvalidRequest, match="expected over 0"):
+        DecoderOptions(mel_overlap_frames=0)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from editx.cancellation import Cancellation
-from editx.engines.step.decoder.bigvgan import BigVGAN
+from editx.engines.step.decoder.bigvgan import EDGE_FRAMES, BigVGAN
 from editx.engines.step.decoder.config import BigVGANConfig, DecoderConfig
 from editx.engines.step.decoder.flow import Flow
 from editx.engines.step.decoder.hift import Hift
@@ -56,9 +56,16 @@ class TokenDecoder:
         """Build from the tensors of `flow.pt` and `hift.pt`.
 
         The tensors are used as they are where device and dtype fit, so the caller gives them away. Raises LoadFailed,
-        naming file and keys, when they are not what `config` asks for.
+        naming file and keys, when they are not what `config` asks for, and InvalidRequest for options that the vocoder
+        cannot stream with.
         """
         place, precision, options = torch.device(device), precision or Precision(), options or DecoderOptions()
+        if isinstance(config.vocoder, BigVGANConfig) and options.mel_overlap_frames <= 2 * EDGE_FRAMES:
+            raise InvalidRequest(
+                f"mel_overlap_frames is {options.mel_overlap_frames}; expected over {2 * EDGE_FRAMES} with BigVGAN, "
+                "which loses that many at the edges of a chunk",
+                param="mel_overlap_frames",
+            )
         flow = Flow.load(config.flow, flow_state, device=place, dtype=precision.flow, options=options)
         vocoder: Vocoder
         if isinstance(config.vocoder, BigVGANConfig):

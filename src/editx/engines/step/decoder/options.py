@@ -27,8 +27,8 @@ class DecoderOptions:
     `context_frames`: generated mel frames a streaming chunk sees besides the prompt. `latest_context`: keep the latest
     of them where chunks do not tile, not the ones the reference keeps. `rounded_prompt`: round prompt mel and speaker
     embedding to bfloat16 as the reference application does (spec 40 §11). `mel_overlap_frames`: mel frames that
-    consecutive streaming chunks both render. `max_prompt_frames`: the longest prompt accepted, in 50 Hz mel frames.
-    `cached_voices`: how many voices' prepared prompts are kept.
+    consecutive streaming chunks both render, of which BigVGAN loses 6 at the edges. `max_prompt_frames`: the longest
+    prompt accepted, in 50 Hz mel frames. `cached_voices`: how many voices' prepared prompts are kept.
     """
 
     modulation_table: bool = True
@@ -60,9 +60,9 @@ class DecoderOptions:
                 param="chunk_frames",
             )
         smallest = MEL_PER_FRAME * dual_length(mixed_length(min(self.chunk_frames)))
-        if not 6 < self.mel_overlap_frames <= smallest:
+        if not 0 < self.mel_overlap_frames <= smallest:
             raise InvalidRequest(
-                f"mel_overlap_frames is {self.mel_overlap_frames}; expected over 6 and no more than the "
+                f"mel_overlap_frames is {self.mel_overlap_frames}; expected over 0 and no more than the "
                 f"{smallest} mel frames of the smallest chunk",
                 param="mel_overlap_frames",
             )
