@@ -62,5 +62,5 @@ def test_the_configuration_is_read_as_it_was_meant(sizes: Sizes) -> None:
 
 
 def test_the_configuration_of_the_published_size_is_the_sample() -> None:
-    sample = golden.matching("decoder_cosyvoice_sample.yaml")[0].read_text()
+    sample = (golden.OURS / "decoder_cosyvoice_sample.yaml").read_text("utf-8")
     assert DecoderConfig.read(decoder_yaml(FULL.flow, FULL.vocoder)) == DecoderConfig.read(sample)
