@@ -37,8 +37,9 @@ def audio_of(file: Golden) -> torch.Tensor:
     if "audio" in file:
         return file["audio"]
     text = file.metadata.get("audio")
-    if text is None:
-        return Golden(file.beside("audio_preprocess*.safetensors"))["preprocessed"]
+    if text is None:  # as `tokenizers-and-lm.md` says
+        named = file.path.with_name("audio_preprocess_24k.safetensors")
+        return Golden(named if named.exists() else file.beside("audio_preprocess*.safetensors"))["preprocessed"]
     if "rule(" not in text:
         name, _, tensor = text.partition(":")
         return Golden(file.beside(name))[tensor]
