@@ -36,7 +36,7 @@ def int4_of(case: golden.Golden, *, kernel: bool, dtype: torch.dtype) -> Int4Lin
         in_features,
         out,
         group_size=int(case.metadata["group_size"]),
-        symmetric=case.metadata.get("symmetric") != "false",
+        symmetric=case.metadata.get("symmetric", "true").lower() != "false",
         kernel=kernel,
         device=CPU,
         dtype=dtype,
@@ -253,10 +253,13 @@ def test_joined_int4_projections_change_nothing() -> None:
 
 def test_keys_of_the_checkpoints() -> None:
     packed = Switches(written_out=False)
-    int4, nf4 = (checkpoint_mapping(quantised(kind, packed)) for kind in ("int4", "nf4"))
+    int4, asymmetric, nf4 = (checkpoint_mapping(quantised(kind, packed)) for kind in ("int4", "asymmetric", "nf4"))
     q_proj = "model.layers.0.self_attn.q_proj"
     assert {name for name in int4 if name.startswith(q_proj)} == {
         f"{q_proj}.weight_{part}" for part in ("packed", "scale", "shape")
+    }
+    assert {name for name in asymmetric if name.startswith(q_proj)} == {
+        f"{q_proj}.weight_{part}" for part in ("packed", "scale", "shape", "zero_point")
     }
     assert {
         name.removeprefix(q_proj): target.removeprefix(q_proj) for name, target in nf4.items() if q_proj in name
@@ -269,5 +272,5 @@ def test_keys_of_the_checkpoints() -> None:
         ".weight.quant_state.bitsandbytes__nf4": ".nested_offset",
     }
     stated = {name.split("k_proj")[-1] for case in NF4 + AWQ for name in case.names if "proj" in name}
-    written = {name.split("k_proj")[-1] for name in (*int4, *nf4) if "k_proj" in name}
+    written = {name.split("k_proj")[-1] for name in (*int4, *asymmetric, *nf4) if "k_proj" in name}
     assert {name.rpartition("proj")[2] for name in stated} <= written
