@@ -56,7 +56,8 @@ def test_every_stage(file: Golden) -> None:
     }
     for name, found in stages.items():
         assert found.shape == file[name].shape, name
-        assert (found - file[name]).abs().max() <= TOLERANCE, name
+        # A short clip has no frames as far in as the head is looked at.
+        assert not found.numel() or (found - file[name]).abs().max() <= TOLERANCE, name
 
 
 @pytest.mark.parametrize("frames", [3, 4, 99, 100, 101, 199, 200, 250])
