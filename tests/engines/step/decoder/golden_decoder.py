@@ -169,15 +169,21 @@ def snr_db(ours: Tensor, golden: Tensor) -> float:
     return float(10 * torch.log10(golden.double().pow(2).mean() / error))
 
 
-def cases(prefix: str) -> list[Any]:
-    """The files of a family as test parameters; published sizes are marked slow."""
+def cases(prefix: str, holding: str = "") -> list[Any]:
+    """The files of a family as test parameters, as `family` finds them; published sizes are marked slow."""
     found = []
-    for golden in family(prefix):
-        config = golden.config
-        width = max(config.get("flow", {}).get("hidden_size", 0), config.get("hift", {}).get("base_channels", 0))
+    for golden in family(prefix, holding):
+        width = max(flow_width(golden), golden.config.get("hift", {}).get("base_channels", 0))
         found.append(pytest.param(golden, id=repr(golden), marks=[pytest.mark.slow] if width >= 512 else []))
     return found
 
 
+def flow_width(golden: Golden) -> int:
+    """The widest that its encoder or estimator gets."""
+    sizes = golden.config.get("flow", {})
+    return max(sizes.get("hidden_size", 0), sizes.get("enc_size", 0))
+
+
 def is_large(golden: Golden) -> bool:
-    return bool(golden.config["flow"]["hidden_size"] >= 512)
+    """Whether the tolerances of `decoder.md` for the published sizes hold for it."""
+    return flow_width(golden) >= 512
