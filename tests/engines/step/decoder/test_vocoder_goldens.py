@@ -44,7 +44,8 @@ def test_f0_and_source(golden: Golden) -> None:
     hift = hift_of(golden)
     close(hift.f0(golden["mel"]), golden["f0"], 1e-2)
     contour = golden["src.f0"]
-    close(hift.m_source.sines(contour)[:, ::7], golden["src.sine"], 5e-3)
+    # The reference sums phases in fp32, which drift: against fp64 by 7e-4 in 12 frames, 6e-3 in 100, 2.6e-2 in 400.
+    close(hift.m_source.sines(contour)[:, ::7], golden["src.sine"], max(5e-3, 1e-4 * contour.shape[1]))
     assert torch.equal(hift.m_source.voiced(contour)[:, None], golden["src.uv"])
     close(hift.m_source(contour, noise(golden, "srcnoise", contour.shape[1])), golden["src.merged"], 2e-3)
 
