@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -139,7 +140,8 @@ def decoder_of(golden: Golden, **changes: Any) -> TokenDecoder:
 
 
 class NamedNoise:
-    """The noise a session golden names. `vocoder` is the name of its draws, `<call k>` standing for their number."""
+    """The noise a session golden names. `vocoder` is the name of its draws, in which `<call k>`, or another such word,
+    stands for their number; a name without one is that of a single draw."""
 
     def __init__(self, golden: Golden, vocoder: str = "") -> None:
         meta = golden.config
@@ -154,14 +156,17 @@ class NamedNoise:
     def vocoder(self, samples: int, harmonics: int) -> Tensor:
         call = len(self.frames_in)
         self.frames_in.append(samples // 480)
-        return torch.from_numpy(normal(self.name.replace("<call k>", str(call)), (1, samples, harmonics)))
+        name, places = re.subn(r"<[^<>]*>|\{[^{}]*\}|%d", str(call), self.name)
+        assert name, "no name is given for the vocoder's noise"
+        assert places or not call, f"{self.name!r} has no place for the number of draw {call}"
+        return torch.from_numpy(normal(name, (1, samples, harmonics)))
 
 
 def close(ours: Tensor, golden: Tensor, tolerance: float) -> None:
     """Equal shapes, and no element further apart than `tolerance`."""
     assert ours.shape == golden.shape
     worst = (ours.double() - golden.double()).abs().max().item() if golden.numel() else 0.0
-    assert worst <= tolerance, f"worst difference {worst:.2e}, expected at most {tolerance:.0e}"
+    assert worst <= tolerance, f"worst difference {worst:.2e}, expected at most {tolerance:.2e}"
 
 
 def snr_db(ours: Tensor, golden: Tensor) -> float:

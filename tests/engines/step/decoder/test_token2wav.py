@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 import torch
 from torch import Tensor
 
 from editx.engines.step.decoder.decoder import TokenDecoder
-from editx.engines.step.decoder.tokens import dual_frames
+from editx.engines.step.decoder.noise import SeededNoise
+from editx.engines.step.decoder.tokens import dual_length
 from editx.engines.step.decoder.voice import VoicePrompt
-from tests.engines.step.decoder.golden_decoder import NamedNoise, cases, close, decoder_of, is_large, snr_db
+from tests.engines.step.decoder import policies
+from tests.engines.step.decoder import small_decoder as small
+from tests.engines.step.decoder.golden_decoder import CPU, NamedNoise, cases, close, decoder_of, is_large, snr_db
+from tests.engines.step.decoder.policies import Part, Take, rendered
 from tests.golden import Golden
 
-SESSIONS = cases("decoder_token2wav")
+SESSIONS = cases("decoder_token2wav", holding="stream.")
 
 
 def voice_of(decoder: TokenDecoder, golden: Golden) -> VoicePrompt:
@@ -28,14 +34,24 @@ def same_wave(ours: Tensor, golden: Tensor) -> None:
     assert snr_db(ours, golden) > 40
 
 
-@pytest.mark.parametrize("golden", SESSIONS)
+def takes_of(golden: Golden) -> tuple[list[Take], list[Take]]:
+    """By the reference's rule and by ours. They part where a push brings more than one chunk."""
+    asked = len(golden["token_mixed"]), golden.config["chunk_size_list"], golden.config["push"]
+    return policies.reference(*asked), policies.ours(*asked)
+
+
+def stream_noise(golden: Golden) -> NamedNoise:
+    return NamedNoise(golden, golden.config.get("hift_noise_stream", ""))
+
+
+@pytest.mark.parametrize("golden", cases("decoder_token2wav", holding="offline"))
 def test_offline(golden: Golden) -> None:
     decoder = decoder_of(golden)
     tokens, voice = golden["token_mixed"].tolist(), voice_of(decoder, golden)
     noise = NamedNoise(golden, golden.config.get("hift_noise_offline", ""))
-    wave = decoder.offline(tokens, voice, noise=noise)
-    assert len(wave) == 960 * -(-len(tokens) // 5) * 3
     if "offline.wav" in golden:
+        wave = decoder.offline(tokens, voice, noise=noise)
+        assert len(wave) == 960 * dual_length(len(tokens))
         same_wave(wave[None], golden["offline.wav"])
     if "offline.mel" in golden:
         close(decoder.offline_mel(tokens, voice, noise), golden["offline.mel"], mel_tolerance(golden))
@@ -46,62 +62,93 @@ def test_offline(golden: Golden) -> None:
 
 
 @pytest.mark.parametrize("golden", SESSIONS)
-def test_streaming(golden: Golden) -> None:
-    decoder = decoder_of(golden)
-    noise = NamedNoise(golden, golden.config.get("hift_noise_stream", ""))
-    tokens, push = golden["token_mixed"].tolist(), golden.config["push"]
-    chunks: list[Tensor] = []
-    calls: list[int] = []
-    lengths: list[list[int]] = []
-    mels: list[Tensor] = []
-    with decoder.session(voice_of(decoder, golden), noise=noise) as session:
-        for call, first in enumerate(range(0, len(tokens), push)):
-            last = first + push >= len(tokens)
-            new = session.push(tokens[first : first + push], last)
-            calls += [call] * len(new)
-            chunks += new
-            if new and not last:
-                state, waves = session._state, session._waves
-                assert state is not None
-                assert waves is not None
-                lengths.append([state.estimator.length, state.encoder.up_keys[0].length])
-                assert waves._mel is not None
-                mels.append(waves._mel)
-    assert calls == golden["stream.call_index"].tolist()
-    assert [len(chunk) for chunk in chunks] == golden["stream.chunk_samples"].tolist()
-    same_wave(torch.cat(chunks)[None], golden["stream.wav"])
-    if "stream.cache_lens_after_chunk" in golden:
-        assert lengths == golden["stream.cache_lens_after_chunk"].tolist()
+def test_chunks(golden: Golden) -> None:
+    """The chunks that the reference made, whatever ours would have made of the same pushes."""
+    takes, _ = takes_of(golden)
+    assert [take.call for take in takes] == golden["stream.call_index"].tolist()
+    decoder, noise = decoder_of(golden), stream_noise(golden)
+    parts = rendered(decoder, voice_of(decoder, golden), golden["token_mixed"].tolist(), takes, noise)
+    assert [len(part.wave) for part in parts] == golden["stream.chunk_samples"].tolist()
+    same_wave(torch.cat([part.wave for part in parts])[None], golden["stream.wav"])
     if "stream.hift_in_frames" in golden:
         assert noise.frames_in == golden["stream.hift_in_frames"].tolist()
     if "stream.mel" in golden:
-        overlap, end = golden.config["mel_cache_len"], 0
-        for chunk, mel in zip(noise.frames_in[:-1], mels, strict=True):
-            end += chunk - (overlap if end else 0)
-            close(mel, golden["stream.mel"][:, :, end - overlap : end], mel_tolerance(golden))
+        close(torch.cat([part.mel for part in parts], dim=2), golden["stream.mel"], mel_tolerance(golden))
+    if "stream.cache_lens_after_chunk" in golden:
+        assert [part.lengths for part in parts[:-1]] == golden["stream.cache_lens_after_chunk"].tolist()
 
 
 @pytest.mark.parametrize("golden", SESSIONS)
-def test_streaming_mel(golden: Golden) -> None:
-    """The flow's own chunks, with the noise taken at the length of its cache."""
-    if "stream.mel" not in golden:
-        assert "bigvgan" in golden.config
+def test_session(golden: Golden) -> None:
+    """A session makes the reference's chunks, where both rules cut alike; else those of ours, as long together."""
+    theirs, takes = takes_of(golden)
+    decoder, tokens, push = decoder_of(golden), golden["token_mixed"].tolist(), golden.config["push"]
+    voice, alike = voice_of(decoder, golden), theirs == takes
+    noise, again = (stream_noise(golden) if alike else SeededNoise(0, CPU) for _ in range(2))
+    found = streamed(decoder, voice, tokens, push, noise)
+    same_parts(found, takes, rendered(decoder, voice, tokens, takes, again))
+    wave = torch.cat([chunk.wave for chunk in found])
+    assert wave[None].shape == golden["stream.wav"].shape
+    if not alike:
         return
-    decoder = decoder_of(golden)
-    flow, voice = decoder.flow, voice_of(decoder, golden)
-    noise, mels = NamedNoise(golden, golden.config["hift_noise_stream"]), []
-    dual = dual_frames(golden["token_mixed"].tolist())
-    overlap = golden.config["mel_cache_len"]
-    frames_in = golden["stream.hift_in_frames"].tolist()
-    sizes = [(frames - (overlap if index else 0)) // 2 for index, frames in enumerate(frames_in)]
-    with torch.inference_mode():
-        entered = torch.cat([voice.entered_btd, flow.enter(dual[:3])], dim=1)
-        state = flow.start(entered, voice.speaker_bc, voice.mel_btc, noise.flow(0, voice.mel_btc.shape[1]))
-        position = 0
-        for index, size in enumerate(sizes):
-            last = index == len(sizes) - 1
-            part = flow.enter(dual[position : position + size + (0 if last else 3)])
-            drawn = noise.flow(state.estimator.length, 2 * size)
-            mels.append(flow.chunk(state, part, voice.speaker_bc, drawn, last=last))
-            position += size
-    close(torch.cat(mels, dim=2), golden["stream.mel"], mel_tolerance(golden))
+    assert isinstance(noise, NamedNoise)
+    assert [chunk.call for chunk in found] == golden["stream.call_index"].tolist()
+    assert [len(chunk.wave) for chunk in found] == golden["stream.chunk_samples"].tolist()
+    same_wave(wave[None], golden["stream.wav"])
+    if "stream.cache_lens_after_chunk" in golden:
+        assert [chunk.lengths for chunk in found[:-1]] == golden["stream.cache_lens_after_chunk"].tolist()
+    if "stream.hift_in_frames" in golden:
+        assert noise.frames_in == golden["stream.hift_in_frames"].tolist()
+
+
+class Chunk(NamedTuple):
+    """The number of its push, its samples, and the lengths of the caches after it unless it is the last."""
+
+    call: int
+    wave: Tensor
+    lengths: list[int] | None
+
+
+def streamed(
+    decoder: TokenDecoder, voice: VoicePrompt, tokens: list[int], push: int, noise: SeededNoise | NamedNoise
+) -> list[Chunk]:
+    """The chunks of a session, `push` tokens at a time."""
+    found = []
+    with decoder.session(voice, noise=noise) as session:
+        for call, first in enumerate(range(0, len(tokens), push)):
+            for chunk in session.stream(tokens[first : first + push], first + push >= len(tokens)):
+                state = session._state
+                lengths = [state.estimator.length, state.encoder.up_keys[0].length] if state else None
+                found.append(Chunk(call, chunk, lengths))
+    return found
+
+
+def same_parts(found: list[Chunk], takes: list[Take], parts: list[Part]) -> None:
+    assert [chunk.call for chunk in found] == [take.call for take in takes]
+    for chunk, part in zip(found, parts, strict=True):
+        close(chunk.wave, part.wave, 1e-5)
+    assert [chunk.lengths for chunk in found] == [*(part.lengths for part in parts[:-1]), None]
+
+
+@pytest.mark.parametrize(("push", "part"), [(1, False), (7, False), (40, True), (140, True)])
+def test_where_the_rules_part(push: int, part: bool) -> None:
+    """Pushes of more than one chunk: the reference gives one of them at a time, and at last all that is left."""
+    decoder, tokens = small.shared(), small.TOKENS[:140]
+    asked = len(tokens), decoder.options.chunk_frames, push
+    theirs, takes = policies.reference(*asked), policies.ours(*asked)
+    assert (theirs != takes) == part
+    found = streamed(decoder, small.voice(decoder), tokens, push, SeededNoise(0, CPU))
+    same_parts(found, takes, rendered(decoder, small.voice(decoder), tokens, takes, SeededNoise(0, CPU)))
+    assert sum(len(chunk.wave) for chunk in found) == 960 * dual_length(len(tokens))
+
+
+def test_the_rule_of_the_reference() -> None:
+    """Spec 70 §8: 100 tokens at a time give nothing, 10 560 samples, 23 040, then all that is left."""
+    takes = policies.reference(430, (15, 24, 48), 100)
+    assert [(take.call, take.start, take.stop) for take in takes] == [
+        (1, 0, 30),
+        (2, 25, 70),
+        (3, 65, 150),
+        (4, 145, 430),
+    ]
+    assert policies.reference(100, (15, 24, 48), 100) == []
