@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, get_args
+from dataclasses import dataclass
+from typing import Any, cast, get_args
 
 import pytest
 
@@ -23,10 +24,30 @@ def name(case: dict[str, Any]) -> str:
     return f"{CASES.index(case)}-{case['kind']}-{case.get('edit_type') or case.get('speaker')}"
 
 
+@dataclass(frozen=True)
+class Unchecked:
+    """An edit that the reference words and ours refuses: with an option that it is not for, or without a transcript."""
+
+    kind: str
+    option: str
+    new_text: str
+    needs_transcript: bool = False
+
+
 def step_of(case: dict[str, Any]) -> Step:
     cls = STEP_TYPES[case["edit_type"]]
-    values = {"name": case["edit_info"]} if cls.options else {"text": case["target_text"]} if cls.takes_text else {}
-    return cls(**values)
+    option, text = (case.get(field) or "" for field in ("edit_info", "target_text"))
+    values = {"name": option} if cls.options else {"text": text} if cls.takes_text else {}
+    unchecked = cast(Step, Unchecked(cls.kind, option, text))
+    try:
+        step = cls(**values)
+    except InvalidRequest:
+        return unchecked
+    return unchecked if step.needs_transcript and not transcript_of(case).strip() else step
+
+
+def transcript_of(case: dict[str, Any]) -> str:
+    return case.get("audio_text") or ""
 
 
 def audio_ids(case: dict[str, Any]) -> list[int]:
@@ -35,11 +56,14 @@ def audio_ids(case: dict[str, Any]) -> list[int]:
 
 def build(tokenizer: TextTokenizer, case: dict[str, Any], framing: Framing) -> Prompt:
     if case["kind"] == "edit":
-        return edit_prompt(tokenizer, step_of(case), case["audio_text"], audio_ids(case), framing=framing)
+        return edit_prompt(tokenizer, step_of(case), transcript_of(case), audio_ids(case), framing=framing)
+    text, prompt_text = (case.get(field) or "" for field in ("target_text", "prompt_text"))
+    if not text.strip() or not prompt_text.strip():
+        pytest.skip("a clone of nothing, or after a prompt without words, is refused")
     return clone_prompt(
         tokenizer,
-        case["target_text"],
-        case["prompt_text"],
+        text,
+        prompt_text,
         audio_ids(case),
         speaker=case["speaker"],
         framing=framing,
@@ -55,7 +79,7 @@ def test_system_texts_are_the_trained_ones() -> None:
 
 @pytest.mark.parametrize("case", [case for case in CASES if case["kind"] == "edit"], ids=name)
 def test_instructions(case: dict[str, Any]) -> None:
-    assert instruction(step_of(case), case["audio_text"]) == case["instruction"]
+    assert instruction(step_of(case), transcript_of(case)) == case["instruction"]
 
 
 @pytest.mark.parametrize("framing", get_args(Framing))
