@@ -2,11 +2,12 @@
 
     python bench/load.py [--size 1GB] [--rounds 3] [--device cpu] [--cold] [--json FILE]
 
-One file of bfloat16 matrices is written to a temporary folder, read into preallocated parameters by each method in
-turn, and deleted: from a warm page cache, or with --cold from the disk. Once the parameters are bfloat16, as on a GPU,
-and once float32, as `base` has them on the CPU: then every number is converted on the way. The methods take turns, so
-that a noisy machine harms all alike; the best round of each counts. Parameters have been touched before, as memory of a
-built model has. What the machine can do at best is shown by weights that lie in memory already and are only copied.
+Bfloat16 matrices are written to a temporary folder, as published files hold them and as files of our own do, with
+checksums; read into preallocated parameters by each method in turn, from a warm page cache or with --cold from the
+disk; and deleted. Once the parameters are bfloat16, as on a GPU, and once float32, as `base` has them on the CPU: then
+every number is converted on the way. The methods take turns, so that a noisy machine harms all alike; the best round of
+each counts. Parameters have been touched before, as memory of a built model has. What the machine can do at best is
+shown by weights that lie in memory already and are only copied.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from editx.engines.step.weights.header import open_files
 from editx.engines.step.weights.reader import load_into
@@ -31,6 +34,7 @@ from editx.settings import parse_bytes
 ROWS, COLUMNS = 4096, 3072
 DTYPES = {"bfloat16 as it is": torch.bfloat16, "bfloat16 to float32": torch.float32}
 LIBRARIES = ("torch.load + copy", "torch.load(mmap=True) + copy", "mapped safetensors + copy")
+PUBLISHED, CHECKED = "model.safetensors", "checked.safetensors"
 LIMIT = "from memory to memory"
 
 
@@ -58,22 +62,23 @@ def main() -> int:
 
 def table(found: dict[str, dict[str, float]]) -> str:
     """Each rate, how many times that of the slowest and of the fastest library it is, and its share of the limit."""
-    head = f"{'file to parameters':<21} {'method':<34} {'GB/s':>6}  {'slowest':>8} {'fastest':>8} {'limit':>6}"
+    head = f"{'file to parameters':<21} {'method':<42} {'GB/s':>6}  {'slowest':>8} {'fastest':>8} {'limit':>6}"
     lines = [head]
     for conversion, rates in found.items():
         slowest, *_, fastest = sorted(rates[name] for name in LIBRARIES)
         for name, rate in rates.items():
             ratios = f"{rate / slowest:7.1f}x {rate / fastest:7.1f}x {rate / rates[LIMIT]:6.0%}"
-            lines.append(f"{conversion:<21} {name:<34} {rate:6.2f}  {ratios}")
+            lines.append(f"{conversion:<21} {name:<42} {rate:6.2f}  {ratios}")
     return "\n".join(lines)
 
 
 def write(folder: Path, size: int) -> tuple[int, float]:
-    """Write the weights in both formats: how many matrices, and the sum of the last."""
+    """Write the weights in every format: how many matrices, and the sum of the last."""
     count = max(1, size // (ROWS * COLUMNS * 2))
     generator = torch.Generator().manual_seed(0)
     weights = {name: torch.randn(ROWS, COLUMNS, generator=generator).to(torch.bfloat16) for name in names(count)}
-    write_safetensors(folder / "model.safetensors", weights)
+    save_file(weights, folder / PUBLISHED)
+    write_safetensors(folder / CHECKED, weights)
     torch.save(weights, folder / "model.pt")
     os.sync()
     return count, float(weights[names(count)[-1]].float().sum())
@@ -101,9 +106,10 @@ def measure(
     for direct in (True, False) if straight else (False,):
         for threads in (1, 2, 4):
             way = "" if direct else ", through the ring"
-            methods[f"ours, {threads} threads{way}"] = lambda threads=threads, direct=direct: ours(
-                folder, parameters, threads, direct=direct
-            )
+            for file, checked in ((PUBLISHED, ""), (CHECKED, ", checked")):
+                methods[f"ours, {threads} threads{way}{checked}"] = partial(
+                    ours, folder / file, parameters, threads, direct=direct
+                )
     best = dict.fromkeys(methods, 0.0)
     for _ in range(rounds):
         for name, method in methods.items():
@@ -131,13 +137,13 @@ def copy(weights: dict[str, torch.Tensor], parameters: dict[str, torch.Tensor]) 
 
 
 def mapped(folder: Path, parameters: dict[str, torch.Tensor]) -> None:
-    with safe_open(folder / "model.safetensors", "pt") as file:
+    with safe_open(folder / PUBLISHED, "pt") as file:
         for name, parameter in parameters.items():
             parameter.copy_(file.get_tensor(name))
 
 
-def ours(folder: Path, parameters: dict[str, torch.Tensor], threads: int, *, direct: bool) -> None:
-    load_into(parameters, open_files([folder / "model.safetensors"]), threads=threads, direct=direct)
+def ours(file: Path, parameters: dict[str, torch.Tensor], threads: int, *, direct: bool) -> None:
+    load_into(parameters, open_files([file]), threads=threads, direct=direct)
 
 
 def forget(paths: Iterable[Path]) -> None:
