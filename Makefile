@@ -38,8 +38,10 @@ $(VENV)/.tools: scripts/install_test_tools.sh
 	scripts/install_test_tools.sh
 	touch $@
 
+# One process more than there are cores, and four at most: much of the time is spent waiting for a browser or a server.
 test: $(VENV)/.developing $(VENV)/.tools
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --maxprocesses 4 --dist loadfile \
+		-n $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)') $(ARGS)
 
 lint: $(VENV)/.developing
 	$(BIN)/ruff check .
