@@ -21,6 +21,7 @@ from torch import Tensor
 from editx.audio.clip import Clip
 from editx.engines.base import Context, DeviceLost, Memory, Progress
 from editx.engines.layout import find_files
+from editx.engines.step.decoder.decoder import Told
 from editx.engines.step.decoder.voice import VoicePrompt
 from editx.engines.step.devices import is_lost, resolve
 from editx.engines.step.lm.batcher import LanguageModel
@@ -51,8 +52,7 @@ class StepEngine:
         model still generates.
 
         Raises InvalidRequest and TooLarge for recordings that are silent, too short or too long (30 s, and a minute
-        with the silence at their ends), OutOfMemory
-        when the device's memory does not suffice.
+        with the silence at their ends), OutOfMemory when the device's memory does not suffice, DeviceLost.
         """
         try:
             yield from self._run(step, clip, context)
@@ -158,7 +158,7 @@ class StepEngine:
         return edit_prompt(text, step, context.transcript, audio_ids), edit_cap(step, len(audio_ids))
 
 
-def _telling(decode: Callable[[Callable[[float], None]], Tensor]) -> Iterator[Progress | Tensor]:
+def _telling(decode: Callable[[Told], Tensor]) -> Iterator[Progress | Tensor]:
     """What `decode` is told of its progress, and then what it returns. It runs in a thread: it may take minutes."""
     news: SimpleQueue[float | Tensor | BaseException] = SimpleQueue()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from editx.engines.layout import ModelFiles
 from editx.engines.record import verifying
 from editx.engines.step.decoder import DecoderConfig, Precision, TokenDecoder
+from editx.engines.step.decoder.decoder import Told
 from editx.engines.step.devices import language_model_dtype
 from editx.engines.step.frontend.campplus import CamPlus
 from editx.engines.step.frontend.campplus_onnx import campplus_weights
@@ -34,9 +35,6 @@ from editx.engines.step.weights.header import StoredTensor, open_checkpoint
 from editx.engines.step.weights.pickled import converted, load_pickled_into
 from editx.engines.step.weights.reader import load_into
 from editx.errors import LoadFailed
-
-Told = Callable[[float], None]
-"""Told the share of the load that is done, 0 to 1."""
 
 _LANGUAGE_MODEL_SHARE = 0.8  # of the time a load takes
 _READING_SHARE = 0.6  # of the language model's
